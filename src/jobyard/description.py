@@ -71,9 +71,10 @@ def _check_rest(job: JobDescription) -> None:
     if job.stage_in or job.stage_out or job.cleanup:
         _check_items("stage_in", job.stage_in, StageIn)
         _check_items("stage_out", job.stage_out, StageOut)
-        for stage in (*job.stage_in, *job.stage_out):
-            _check_path("stage_in" if isinstance(stage, StageIn) else "stage_out", stage.source)
-            _check_path("stage_in" if isinstance(stage, StageIn) else "stage_out", stage.target)
+        for field, stages in (("stage_in", job.stage_in), ("stage_out", job.stage_out)):
+            for stage in stages:
+                _check_path(field, stage.source)
+                _check_path(field, stage.target)
         for path in job.cleanup:
             _check_path("cleanup", path)
     if not isinstance(job.launcher, str) or not job.launcher:
@@ -191,7 +192,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 def _after(value: Any) -> tuple[After, ...]:
     if isinstance(value, str | After) or hasattr(value, "token"):
         value = (value,)
-    found = []
+    found: list[Any] = []
     for item in value:
         if isinstance(item, After):
             found.append(item)
@@ -204,9 +205,9 @@ def _after(value: Any) -> tuple[After, ...]:
     return tuple(found)
 
 
-def _moment(value: Any) -> float:
+def _moment(value: Any) -> Any:
     stamp = getattr(value, "timestamp", None)
-    return float(stamp()) if callable(stamp) else value  # type: ignore[no-any-return]
+    return float(stamp()) if callable(stamp) else value
 
 
 def _stages(kind: type[StageIn] | type[StageOut]) -> Callable[[Any], tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from .errors import JobyardError
 from .job import By, Ending, JobDescription, JobState, Observation, Transition
 from .schedulers.base import Action
 
-__all__ = ["Entry", "Evidence", "Keeper", "Placed", "Sink", "Update"]
+__all__ = ["Entry", "Evidence", "Keeper", "KeepsJobs", "Placed", "Sink", "Update"]
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
@@ -139,3 +139,10 @@ class Keeper(Protocol):
 
     def close(self) -> None:
         """Let go. Jobs are not touched; waiters in other threads end with SessionClosed."""
+
+
+class KeepsJobs(Protocol):
+    """A scheduler that keeps its jobs' records itself (the embedded one)."""
+
+    def open_keeper(self, session_id: str | None, sink: Sink) -> Keeper:
+        """The keeper of that session, or of a new one. UnknownJob is never raised here; InvalidContact for an unknown id."""

@@ -35,7 +35,9 @@ def parse_memory(value: int | float | str) -> int:
         match = _MEMORY.fullmatch(value)
         unit = _SIZES.get(match[2].lower()) if match else None
         if match is None or unit is None:
-            raise ValueError(f"{value!r} is not a size; write a number with B, KiB, MiB, GiB, TiB, KB, MB, GB or TB, such as '512MiB'")
+            raise ValueError(
+                f"{value!r} is not a size; write a number with B, KiB, MiB, GiB, TiB, KB, MB, GB or TB, such as '512MiB'"
+            )
         value = float(match[1]) * unit if "." in match[1] else int(match[1]) * unit
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{value!r} is not a size; it must be a finite number of bytes, 0 or more")

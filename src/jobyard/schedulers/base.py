@@ -126,7 +126,9 @@ class Scheduler(Protocol):
     name: str
     capabilities: Capabilities
 
-    def check(self, description: JobDescription, *, kind: Kind = Kind.SINGLE, tasks: int = 1, max_running: int | None = None) -> None:
+    def check(
+        self, description: JobDescription, *, kind: Kind = Kind.SINGLE, tasks: int = 1, max_running: int | None = None
+    ) -> None:
         """Raise UnsupportedAttribute or InvalidJob for what cannot be honoured. Nothing is written or sent."""
 
     def prepare(self, submission: Submission) -> Mapping[str, bytes]:
@@ -256,7 +258,9 @@ class Dialect(Protocol):
     def parse_account(self, result: Result) -> Answer:
         """Its answer."""
 
-    def control_commands(self, action: Action, native_ids: Sequence[str], *, signal: int | None) -> Sequence[tuple[Command, tuple[str, ...]]]:
+    def control_commands(
+        self, action: Action, native_ids: Sequence[str], *, signal: int | None
+    ) -> Sequence[tuple[Command, tuple[str, ...]]]:
         """Commands, each with the ids that it acts on."""
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
