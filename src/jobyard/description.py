@@ -15,7 +15,7 @@ from .errors import InvalidJob
 from .job import After, Inherit, JobDescription, Limits, Placeholder, Resources, StageIn, StageOut, StageWhen
 from .units import parse_duration, parse_memory
 
-__all__ = ["check", "describe"]
+__all__ = ["check", "describe", "describe_all"]
 
 _PATHS = ("directory", "stdin", "stdout", "stderr", "pre_launch", "post_launch")
 _WORDS = ("name", "queue", "account", "reservation", "category")
@@ -143,6 +143,31 @@ def describe(command: JobDescription | str | bytes | os.PathLike[Any] | Iterable
 
         return msgspec.structs.replace(command, **_convert(fields, command))
     return JobDescription(argv=_words(command), **_convert(fields, None))
+
+
+def describe_all(items: Iterable[Any], common: Mapping[str, Any]) -> list[JobDescription]:
+    """Descriptions of many commands. ``common`` holds for all commands; a JobDescription among the items takes from it
+    only its ``directory`` and ``inherit``, and only where it says none itself."""
+    fields = _convert(dict(common), None)
+    directory, inherit = fields.get("directory"), fields.get("inherit")
+    plain = set(common) <= {"directory", "inherit"}
+    made: list[JobDescription] = []
+    for item in items:
+        if not isinstance(item, JobDescription):
+            made.append(JobDescription(argv=_words(item), **fields))
+        elif not plain:
+            made.append(_with_defaults(describe(item, **common), directory, inherit))
+        else:
+            made.append(_with_defaults(item, directory, inherit))
+    return made
+
+
+def _with_defaults(job: JobDescription, directory: str | None, inherit: Inherit | None) -> JobDescription:
+    if (job.directory is not None or directory is None) and (job.inherit is not None or inherit is None):
+        return job
+    import msgspec
+
+    return msgspec.structs.replace(job, directory=job.directory or directory, inherit=job.inherit or inherit)
 
 
 def _words(command: Any) -> tuple[str, ...]:

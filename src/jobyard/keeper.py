@@ -8,7 +8,7 @@ whose record is the receipt. Session is written against this protocol alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -131,8 +131,9 @@ class Keeper(Protocol):
     def native_ids(self) -> Sequence[str]:
         """All jobs of this user at the scheduler, whoever submitted them."""
 
-    def reap(self, keys: Iterable[int]) -> None:
-        """Hide finished jobs from those who wait for any; a durable fact."""
+    def reap(self, keys: Iterable[int]) -> Sequence[int]:
+        """Hide finished jobs from those who wait for any; a durable fact. Returns the keys that this very call reaped:
+        of several callers, in whatever processes, one gets each."""
 
     def remove(self, keys: Iterable[int]) -> None:
         """Forget finished jobs: records, folders, kept streams."""
@@ -141,6 +142,7 @@ class Keeper(Protocol):
         """Let go. Jobs are not touched; waiters in other threads end with SessionClosed."""
 
 
+@runtime_checkable
 class KeepsJobs(Protocol):
     """A scheduler that keeps its jobs' records itself (the embedded one)."""
 

@@ -1,0 +1,101 @@
+"""The table of schedulers by name: lazy, open to entry points (group ``jobyard.schedulers``) for names it does not have."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import NoScheduler
+
+if TYPE_CHECKING:
+    from ..contact import Contact
+    from .base import Scheduler
+
+__all__ = ["Known", "find_known", "found", "is_here", "known", "open_scheduler", "scheduler_names"]
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """A scheduler that jobyard knows: how it is called, where its adapter is, how to tell that it is here."""
+
+    name: str
+    title: str
+    target: str  # "module:factory"; factory(state_dir, options) returns a Scheduler; "" while there is no adapter
+    programs: tuple[str, ...] = ()  # all on PATH: it is here
+    aliases: tuple[str, ...] = ()
+    hint: str = ""  # how to get it
+
+
+_TABLE = {
+    entry.name: entry
+    for entry in (
+        Known(
+            name="local",
+            title="the embedded scheduler, for this machine",
+            target="jobyard.schedulers.local:LocalScheduler",
+            hint="it comes with jobyard and needs Linux",
+        ),
+        Known(
+            name="standin",
+            title="a stand-in for tests: real commands, real jobs, faults on demand",
+            target="jobyard.testing.standin:open_standin",
+            programs=("standin-submit",),
+            hint="jobyard.testing.standin.install(folder) makes one",
+        ),
+    )
+}
+_ALIASES = {alias: entry.name for entry in _TABLE.values() for alias in entry.aliases}
+
+
+def known() -> Mapping[str, Known]:
+    """All schedulers of the table, by name; a view that cannot be changed."""
+    return MappingProxyType(_TABLE)
+
+
+def scheduler_names() -> list[str]:
+    """Names and aliases of the table."""
+    return sorted({*_TABLE, *_ALIASES})
+
+
+def find_known(name: str) -> Known:
+    """The table's entry, else one of an entry point. NoScheduler names those that there are."""
+    entry = _TABLE.get(_ALIASES.get(name, name))
+    if entry is not None:
+        return entry
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group="jobyard.schedulers", name=name):
+        return Known(name=name, title=f"from {point.dist.name if point.dist else 'another distribution'}", target=point.value)
+    raise NoScheduler(f"there is no scheduler {name!r}; known are: {', '.join(sorted(_TABLE))}")
+
+
+def is_here(entry: Known) -> bool:
+    """Its programs are on PATH (the embedded one: always)."""
+    return bool(entry.target) and all(shutil.which(program) for program in entry.programs)
+
+
+def found() -> list[str]:
+    """Real schedulers found on this machine, by name; never ``local``, nor the stand-in."""
+    return [entry.name for entry in _TABLE.values() if entry.programs and entry.name != "standin" and is_here(entry)]
+
+
+def open_scheduler(contact: Contact) -> Scheduler:
+    """The scheduler that a resolved contact names. NoScheduler: unknown, without an adapter, or not on this machine."""
+    from ..config import state_dir
+
+    entry = find_known(contact.scheduler)
+    if not entry.target:
+        raise NoScheduler(f"{entry.name} ({entry.title}) is known, but this release has no adapter for it yet")
+    return _factory(entry.target)(state_dir(), contact.options)
+
+
+def _factory(target: str) -> Callable[[Path, Mapping[str, str]], Scheduler]:
+    import importlib
+
+    module, _, attribute = target.partition(":")
+    factory: Callable[[Path, Mapping[str, str]], Scheduler] = getattr(importlib.import_module(module), attribute)
+    return factory
