@@ -1,0 +1,335 @@
+"""The transport to this machine: commands as child processes, files through the operating system."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from ..errors import TransportError
+from ..schedulers.base import Command, Result
+from .base import (
+    CommandRefused,
+    CommandTimeout,
+    FileKind,
+    FileStat,
+    OutputTooLarge,
+    PathError,
+    ProgramMissing,
+    Timeouts,
+    TransferTimeout,
+    TransportClosed,
+    absolute,
+    path_error,
+    printable,
+    shown_command,
+)
+from .process import Pump, end, reap_left, signal_group
+from .watch import FolderWatch
+
+__all__ = ["LocalTransport"]
+
+_CHUNK = 1 << 18
+
+
+class LocalTransport:
+    """Transport of jobyard.transports.base to this machine.
+
+    ``environment``: added to this process's for every command. ``output_cap_bytes``: of each stream of a command.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+        output_cap_bytes: int = 1 << 28,
+        look_every_s: float = 0.5,
+    ) -> None:
+        self._extra = dict(environment or {})
+        self._timeouts = timeouts or Timeouts()
+        self._cap = output_cap_bytes
+        self._look_every_s = look_every_s
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._watches: list[FolderWatch] = []
+        self._closed = False
+
+    # Commands
+
+    def run(self, command: Command) -> Result:
+        began = time.monotonic()
+        self._check_open()
+        reap_left()
+        limit_s = min(command.timeout_s, self._timeouts.command_s or command.timeout_s)
+        process = self._start(command)
+        try:
+            with self._lock:
+                self._running.add(process)
+            if self._closed:
+                raise TransportClosed(f"{self.name}: the transport was closed while {shown_command(command.argv)} began")
+            pump = Pump(process, command.stdin, self._cap)
+            over = pump.run(began + limit_s)
+        except BaseException:  # Ctrl-C above all: nothing is left running
+            end(process)
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        duration_s = time.monotonic() - began
+        result = Result(
+            argv=command.argv,
+            returncode=-signal.SIGKILL if process.returncode is None else process.returncode,
+            stdout=pump.output(0),
+            stderr=pump.output(1),
+            duration_s=duration_s,
+        )
+        if self._closed:
+            raise TransportClosed(f"{self.name}: the transport was closed while {shown_command(command.argv)} ran; it was killed")
+        if over == "time":
+            raise CommandTimeout(
+                f"{self.name}: {shown_command(command.argv)} did not end within {limit_s:g} s and was killed; "
+                "try it by hand, and look whether the service behind it answers",
+                result=result,
+            )
+        if over == "size":
+            raise OutputTooLarge(
+                f"{self.name}: {shown_command(command.argv)} wrote more than {self._cap} bytes and was killed; ask it for less"
+            )
+        return result
+
+    def _start(self, command: Command) -> subprocess.Popen[bytes]:
+        environment = {os.fsencode(k): os.fsencode(v) for k, v in {**self.environment(), **command.environment}.items()}
+        shown = shown_command(command.argv)
+        try:
+            return subprocess.Popen(
+                [os.fsencode(word) for word in command.argv],
+                stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=None if command.directory is None else os.fsencode(command.directory),
+                env=environment,
+                process_group=0,
+                bufsize=0,
+            )
+        except OSError as error:
+            directory = command.directory
+            if directory is not None and error.filename in (directory, os.fsencode(directory)):
+                raise CommandRefused(
+                    f"{self.name}: {shown} cannot be run in {printable(directory)}: {error.strerror}; make it, or choose another"
+                ) from error
+            if isinstance(error, FileNotFoundError):
+                raise ProgramMissing(
+                    f"{self.name}: there is no program {printable(command.argv[0])}; install it, or put its folder on PATH",
+                    program=command.argv[0],
+                ) from error
+            if isinstance(error, BlockingIOError) or error.errno in _NO_RESOURCES:
+                raise TransportError(
+                    f"{self.name}: no process for {shown} now: {error.strerror}; end some, and try again"
+                ) from error
+            raise CommandRefused(f"{self.name}: {shown} cannot be run: {error.strerror}; check its mode and its words") from error
+        except ValueError as error:
+            raise CommandRefused(f"{self.name}: {shown} cannot be run: {error}") from error
+
+    def environment(self) -> Mapping[str, str]:
+        return {**os.environ, **self._extra}
+
+    def user(self) -> str:
+        import pwd
+
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a user without an entry, as in some containers
+            return str(os.getuid())
+
+    # Files
+
+    def put(self, source: str, target: str, *, mode: int = 0o600) -> None:
+        self._check_open()
+        self._copy(absolute("this machine", source), absolute(self.name, target), mode)
+
+    def get(self, source: str, target: str, *, mode: int = 0o600) -> None:
+        self._check_open()
+        self._copy(absolute(self.name, source), absolute("this machine", target), mode)
+
+    def _copy(self, source: str, target: str, mode: int) -> None:
+        limit_s = self._timeouts.transfer_s
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        with self._reading(source, follow=True) as reader, self._replacing(target, mode) as writer:
+            while True:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise TransferTimeout(
+                        f"{self.name}: {printable(source)} was not copied to {printable(target)} within {limit_s:g} s; "
+                        "try again, or allow more time"
+                    )
+                with self._told("read", source):
+                    chunk = os.read(reader, _CHUNK)
+                if not chunk:
+                    return
+                with self._told("write", target):
+                    _write_all(writer, chunk)
+
+    def write_file(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        self._check_open()
+        with self._replacing(absolute(self.name, path), mode) as writer, self._told("write", path):
+            _write_all(writer, content)
+
+    def read_range(self, path: str, start: int = 0, length: int | None = None, *, follow: bool = True) -> bytes:
+        self._check_open()
+        with self._reading(absolute(self.name, path), follow) as reader, self._told("read", path):
+            parts: list[bytes] = []
+            left = length
+            while left is None or left > 0:
+                part = os.pread(reader, _CHUNK if left is None else min(left, _CHUNK), start)
+                if not part:
+                    break
+                parts.append(part)
+                start += len(part)
+                left = None if left is None else left - len(part)
+            return b"".join(parts)
+
+    def stat(self, path: str, *, follow: bool = True) -> FileStat:
+        self._check_open()
+        with self._told("look at", absolute(self.name, path)):
+            return _file_stat(os.stat(path, follow_symlinks=follow))
+
+    def list(self, folder: str) -> Mapping[str, FileStat]:
+        self._check_open()
+        found: dict[str, FileStat] = {}
+        with self._told("list", absolute(self.name, folder)), os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    found[entry.name] = _file_stat(entry.stat(follow_symlinks=False))
+                except FileNotFoundError:  # it went meanwhile
+                    continue
+        return found
+
+    def make_folder(self, path: str, *, mode: int = 0o700, parents: bool = False) -> None:
+        self._check_open()
+        absolute(self.name, path)
+        missing = [path]
+        if parents:
+            while not os.path.isdir(parent := os.path.dirname(missing[-1].rstrip("/"))):
+                missing.append(parent)
+        for folder in reversed(missing):
+            try:
+                os.mkdir(folder, mode)
+                os.chmod(folder, mode)  # whatever the umask
+            except FileExistsError as error:
+                if not parents or not os.path.isdir(folder):
+                    raise path_error(self.name, "make the folder", folder, error) from error
+            except OSError as error:
+                raise path_error(self.name, "make the folder", folder, error) from error
+
+    def remove(self, path: str, *, tree: bool = False) -> None:
+        self._check_open()
+        with self._told("remove", absolute(self.name, path)):
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                os.unlink(path)
+            elif tree:
+                shutil.rmtree(path)
+            else:
+                os.rmdir(path)
+
+    def rename(self, source: str, target: str) -> None:
+        self._check_open()
+        absolute(self.name, target)
+        with self._told("rename", absolute(self.name, source)):
+            os.replace(source, target)
+
+    def watch(self, folders: Iterable[str] = (), *, prefix: str = "") -> FolderWatch:
+        self._check_open()
+        watch = FolderWatch(self.name, prefix, look_every_s=self._look_every_s)
+        try:
+            watch.add(folders)
+        except BaseException:
+            watch.close()
+            raise
+        with self._lock:
+            self._watches = [other for other in self._watches if not other.closed]
+            self._watches.append(watch)
+        return watch
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            watches, self._watches = self._watches, []
+            running = list(self._running)
+        for watch in watches:
+            watch.close()
+        for process in running:
+            signal_group(process, signal.SIGKILL)  # the thread that runs it reaps it
+
+    # Helpers
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TransportClosed(f"{self.name}: this transport was closed; open another")
+
+    @contextmanager
+    def _told(self, doing: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except PathError:
+            raise
+        except OSError as error:
+            raise path_error(self.name, doing, path, error) from error
+
+    @contextmanager
+    def _reading(self, path: str, follow: bool) -> Iterator[int]:
+        with self._told("read", path):
+            # without O_NONBLOCK the opening of a pipe waits for its writer
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise PathError(f"{self.name}: {printable(path)} is not a regular file; only those are read", filename=path)
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _replacing(self, path: str, mode: int) -> Iterator[int]:
+        """A descriptor to write to; on leaving, what was written takes the name, or, after an error, is gone."""
+        part = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
+        with self._told("write", path):
+            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                yield fd
+                with self._told("write", path):
+                    os.fchmod(fd, mode)
+            finally:
+                os.close(fd)
+            with self._told("write", path):
+                os.replace(part, path)
+        except BaseException:
+            os.unlink(part)
+            raise
+
+
+_NO_RESOURCES = {11, 12, 23, 24, 35}  # EAGAIN, ENOMEM, ENFILE, EMFILE; EAGAIN on macOS
+
+
+def _file_stat(found: os.stat_result) -> FileStat:
+    if stat.S_ISREG(found.st_mode):
+        kind = FileKind.FILE
+    elif stat.S_ISDIR(found.st_mode):
+        kind = FileKind.FOLDER
+    else:
+        kind = FileKind.LINK if stat.S_ISLNK(found.st_mode) else FileKind.OTHER
+    return FileStat(kind, found.st_size, found.st_mtime, stat.S_IMODE(found.st_mode), found.st_uid)
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(fd, left) :]
