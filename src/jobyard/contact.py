@@ -72,6 +72,7 @@ _COMMON: dict[str, Convert] = {
     "retention": parse_duration,  # how long finished jobs stay readable
     "poll": parse_duration,  # the shortest time between two queue queries
 }
+_BATCH: dict[str, Convert] = {"queue": _text, "account": _text}  # of jobs that do not say their own
 _OPTIONS: dict[str, dict[str, Convert]] = {
     "local": {
         "slots": _slots,
@@ -98,8 +99,9 @@ def register_options(scheduler: str, options: Mapping[str, Convert]) -> None:
 
 
 def known_options(scheduler: str) -> dict[str, Convert]:
-    """Options that a contact of that scheduler may carry, those common to all included."""
-    return {**_COMMON, **_OPTIONS.get(scheduler, {})}
+    """Options that a contact of that scheduler may carry, those common to all included; "": these alone."""
+    batch = {} if scheduler in ("", "local") else _BATCH
+    return {**_COMMON, **batch, **_OPTIONS.get(scheduler, {})}
 
 
 # Percent-encoding ---------------------------------------------------------------------------------------------------
