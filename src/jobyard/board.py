@@ -44,6 +44,7 @@ class Board:
         self._lock = threading.Lock()
         self._jobs: dict[int, Job] = {}
         self._ready: dict[int, Job] = {}  # ended, and as far as we know not reaped
+        self._unfinished = 0
         self._listeners: list[Completed] = []
         self._futures: dict[int, concurrent.futures.Future[Ending]] = {}
         self._watches: list[Watch] = []
@@ -60,6 +61,7 @@ class Board:
                 job = jobs.get(one.key)
                 if job is None:
                     job = jobs[one.key] = Job(session, one.key, one.native_id, JobState.QUEUED)
+                    self._unfinished += 1
                 elif job._native_id is None:
                     job._native_id = one.native_id
                 made.append(job)
@@ -88,6 +90,8 @@ class Board:
             job._by, job._ending = by, ending
             if state in FINAL:
                 self._ready[key] = job
+            else:
+                self._unfinished += 1
         elif job._native_id is None:
             job._native_id = native_id
         return job
@@ -96,7 +100,8 @@ class Board:
         """These were removed."""
         with self._lock:
             for job in jobs:
-                self._jobs.pop(job._key, None)
+                if self._jobs.pop(job._key, None) is not None and job._state not in FINAL:
+                    self._unfinished -= 1
                 self._ready.pop(job._key, None)
 
     # Waiting --------------------------------------------------------------------------------------------------------------
@@ -136,10 +141,9 @@ class Board:
     def anything_left(self, chosen: Collection[int] | None) -> bool:
         """One of these (None: any) has not ended, or may be taken."""
         with self._lock:
-            for key in self._jobs if chosen is None else chosen:
-                if key in self._ready or (key in self._jobs and self._jobs[key]._state not in FINAL):
-                    return True
-            return False
+            if chosen is None:
+                return self._unfinished > 0 or bool(self._ready)
+            return any(key in self._ready or (key in self._jobs and self._jobs[key]._state not in FINAL) for key in chosen)
 
     # Futures and watches --------------------------------------------------------------------------------------------------
 
@@ -201,9 +205,8 @@ class Board:
             for update in updates:
                 job = self._jobs.get(update.key)
                 if job is None:
-                    if not self.complete:
-                        continue  # not asked for yet: its record tells when it is
                     job = self._jobs[update.key] = Job(self._session, update.key, None)
+                    self._unfinished += 1
                 before, state = job._state, update.state
                 if before in FINAL or (before is state and job._by is update.by):
                     continue
@@ -214,6 +217,7 @@ class Board:
                 job._state = state
                 if state in FINAL:
                     self._ready[update.key] = job
+                    self._unfinished -= 1
                     if self._listeners or self._futures:
                         ended.append((job, update.ending))
             for listener in self._listeners:

@@ -87,7 +87,7 @@ def _check_rest(job: JobDescription) -> None:
             _check_text(field, value)
     for event in job.email_on:
         if event not in EMAIL_EVENTS:
-            raise InvalidJob(f"mail is sent on {', '.join(EMAIL_EVENTS)}, not on {event!r}", field="email_on")
+            raise InvalidJob(f"email_on: mail is sent on {', '.join(EMAIL_EVENTS)}, not on {event!r}", field="email_on")
     _check_mapping("attributes", job.attributes)
     _check_mapping("tags", job.tags)
 
@@ -190,12 +190,12 @@ def _split(text: str) -> list[str]:
         return text.split()
 
 
-def _word(word: Any) -> str:
+def _word(word: Any, field: str = "argv", what: str = "an argument") -> str:
     if isinstance(word, str | bytes | os.PathLike):
         return str(os.fsdecode(word))
     if isinstance(word, int | float) and not isinstance(word, bool):
         return str(word)
-    raise InvalidJob(f"an argument is text, bytes, a path or a number, not {type(word).__name__} {word!r}", field="argv")
+    raise InvalidJob(f"{what} is text, bytes, a path or a number, not {type(word).__name__} {word!r}", field=field)
 
 
 def _path(value: Any) -> str:
@@ -206,8 +206,12 @@ def _text(value: Any) -> str:
     return os.fsdecode(value)
 
 
-def _environment(value: Mapping[Any, Any]) -> dict[str, str]:
-    return {os.fsdecode(key): item if type(item) is str else _word(item) for key, item in value.items()}
+def _mapping(field: str) -> Callable[[Any], dict[str, str]]:
+    def convert(value: Mapping[Any, Any]) -> dict[str, str]:
+        what = f"a value of {field}"
+        return {os.fsdecode(key): item if type(item) is str else _word(item, field, what) for key, item in value.items()}
+
+    return convert
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -226,7 +230,7 @@ def _after(value: Any) -> tuple[After, ...]:
         else:
             found.append(After(getattr(item, "token", item)))
     if any(type(item.token) is not str for item in found):
-        raise InvalidJob("after= takes jobs, tokens, or pairs of one and 'success', 'failure' or 'any'", field="after")
+        raise InvalidJob("after takes jobs, tokens, or pairs of one and 'success', 'failure' or 'any'", field="after")
     return tuple(found)
 
 
@@ -246,7 +250,7 @@ def _stages(kind: type[StageIn] | type[StageOut]) -> Callable[[Any], tuple[Any, 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_PATHS, _path),
     **dict.fromkeys(_WORDS, _text),
-    "environment": _environment,
+    "environment": _mapping("environment"),
     "inherit": Inherit,
     "after": _after,
     "begin_at": _moment,
@@ -259,8 +263,8 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "stage_out": _stages(StageOut),
     "cleanup": lambda value: tuple(_path(item) for item in value),
     "cleanup_when": StageWhen,
-    "attributes": _environment,
-    "tags": _environment,
+    "attributes": _mapping("attributes"),
+    "tags": _mapping("tags"),
 }
 _RESOURCES: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     **{name: (name, None) for name in ("nodes", "processes", "processes_per_node", "cores", "gpus", "exclusive")},

@@ -250,7 +250,7 @@ class After(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         if self.when not in ("success", "failure", "any"):
-            raise InvalidJob(f"a dependency waits for 'success', 'failure' or 'any', not {self.when!r}", field="after")
+            raise InvalidJob(f"after: a dependency waits for 'success', 'failure' or 'any', not {self.when!r}", field="after")
 
 
 class JobDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

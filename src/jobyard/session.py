@@ -289,7 +289,10 @@ class Session:
             if not self._board.anything_left(chosen):
                 raise UnknownJob("there is no unreaped job to wait for")
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            self._wait(lambda: self._board.any_ready(chosen), left, lambda: "no job has ended")
+            # Another thread may take the last one while this one waits: then there is nothing left to wait for.
+            self._wait(
+                lambda: self._board.any_ready(chosen) or not self._board.anything_left(chosen), left, lambda: "no job has ended"
+            )
 
     def _wait(self, done: Callable[[], bool], timeout: float | None, still: Callable[[], str]) -> None:
         keeper = self._keeper_now()
