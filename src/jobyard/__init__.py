@@ -8,6 +8,7 @@
 
 from .contact import Contact
 from .errors import (
+    AmbiguousContact,
     ConfigurationError,
     ControlError,
     InvalidContact,
@@ -26,13 +27,17 @@ from .errors import (
     WrongState,
 )
 from .handles import Job, JobArray
-from .job import Cause, Ending, JobDescription, JobState, Limits, Resources, Usage
-from .schedulers.base import Capabilities, Dialect, Scheduler
+from .job import By, Cause, Ending, Inherit, JobDescription, JobState, Limits, Placeholder, Resources, Usage
+from .schedulers import found as schedulers_found
+from .schedulers.base import Action, Capabilities, Dialect, Scheduler
 from .session import Session
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Action",
+    "AmbiguousContact",
+    "By",
     "Capabilities",
     "Cause",
     "CommandScheduler",
@@ -41,6 +46,7 @@ __all__ = [
     "ControlError",
     "Dialect",
     "Ending",
+    "Inherit",
     "InvalidContact",
     "InvalidJob",
     "Job",
@@ -53,6 +59,7 @@ __all__ = [
     "Limits",
     "NoScheduler",
     "NotPermitted",
+    "Placeholder",
     "Resources",
     "Scheduler",
     "SchedulerUnavailable",
@@ -64,6 +71,7 @@ __all__ = [
     "UnsupportedAttribute",
     "Usage",
     "WrongState",
+    "schedulers_found",
 ]
 
 

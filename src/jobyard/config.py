@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from .contact import Contact, known_options
-from .errors import ConfigurationError, InvalidContact
+from .errors import AmbiguousContact, ConfigurationError, InvalidContact
 
 __all__ = ["Config", "Site", "config_path", "load", "parse", "resolve", "state_dir", "work_root"]
 
@@ -315,7 +315,8 @@ def resolve(contact: str | Contact | None = None, config: Config | None = None) 
     None: ``JOBYARD_CONTACT``, else the configured default, else the one scheduler found on this machine, else ``local``. An
     option of the contact beats the site's, which beats that of ``[local]``, which beats that of ``[defaults]``.
 
-    InvalidContact: it cannot be used, or several schedulers were found and none was chosen. ConfigurationError: as ``load``.
+    InvalidContact: it cannot be used. AmbiguousContact: several schedulers were found and none was chosen.
+    ConfigurationError: as ``load``.
     """
     config = load() if config is None else config
     if contact is None:
@@ -347,7 +348,7 @@ def _default(config: Config) -> Contact:
 
     here = found()
     if len(here) > 1:
-        raise InvalidContact(
+        raise AmbiguousContact(
             f"several schedulers are here: {', '.join(here)}; choose one by a contact, by JOBYARD_CONTACT, "
             f'or by contact = "{here[0]}" under [defaults] in {config_path()}'
         )

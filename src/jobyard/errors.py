@@ -4,6 +4,7 @@
     ├── InvalidJob (ValueError)          the description makes no sense: names the field, nothing was written
     │   └── UnsupportedAttribute         it makes sense, but this scheduler cannot honour it
     ├── InvalidContact (ValueError)      a contact string, or a site's name, that cannot be used
+    │   └── AmbiguousContact             several schedulers are here, and none was chosen
     ├── ConfigurationError (ValueError)  config.toml: names the file, the line and what is wrong there
     ├── NoScheduler                      the scheduler asked for is not on this machine; says how to get it
     ├── SubmitError                      the scheduler refused the job; ``retryable`` where it said "later"
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .job import Ending
 
 __all__ = [
+    "AmbiguousContact",
     "ConfigurationError",
     "ControlError",
     "InvalidContact",
@@ -71,6 +73,10 @@ class UnsupportedAttribute(InvalidJob):
 
 class InvalidContact(JobyardError, ValueError):
     """A contact string or a site's name that cannot be used."""
+
+
+class AmbiguousContact(InvalidContact):
+    """Several schedulers are on this machine, and neither contact, environment nor configuration chooses one."""
 
 
 class ConfigurationError(JobyardError, ValueError):
