@@ -27,17 +27,14 @@ from .errors import (
     WrongState,
 )
 from .handles import Job, JobArray
-from .job import By, Cause, Ending, Inherit, JobDescription, JobState, Limits, Placeholder, Resources, Usage
-from .schedulers import found as schedulers_found
-from .schedulers.base import Action, Capabilities, Dialect, Scheduler
+from .job import Cause, Ending, JobDescription, JobState, Limits, Resources, Usage
+from .schedulers.base import Capabilities, Dialect, Scheduler
 from .session import Session
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Action",
     "AmbiguousContact",
-    "By",
     "Capabilities",
     "Cause",
     "CommandScheduler",
@@ -46,7 +43,6 @@ __all__ = [
     "ControlError",
     "Dialect",
     "Ending",
-    "Inherit",
     "InvalidContact",
     "InvalidJob",
     "Job",
@@ -59,7 +55,6 @@ __all__ = [
     "Limits",
     "NoScheduler",
     "NotPermitted",
-    "Placeholder",
     "Resources",
     "Scheduler",
     "SchedulerUnavailable",
@@ -71,7 +66,6 @@ __all__ = [
     "UnsupportedAttribute",
     "Usage",
     "WrongState",
-    "schedulers_found",
 ]
 
 
