@@ -1,0 +1,114 @@
+"""Copying what jobs write, while they write it: raw bytes, to the stream of ours that corresponds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import BinaryIO
+
+from ..session import Job
+
+__all__ = ["Follower", "Pace", "copy_all", "streams"]
+
+_CHUNK = 1 << 16
+
+
+class Follower:
+    """Copies a growing file to a stream of ours. A file that is not there yet has nothing to copy."""
+
+    def __init__(self, path: str, target: BinaryIO, before: Callable[[], None] = lambda: None) -> None:
+        self.path = path
+        self._target = target
+        self._before = before  # called before anything is written
+        self._file: BinaryIO | None = None
+
+    @property
+    def seen(self) -> bool:
+        """The file was there."""
+        return self._file is not None
+
+    def skip_to_last(self, lines: int) -> None:
+        """Leave out all but the last so many lines of what is there now."""
+        if self._open():
+            assert self._file is not None
+            self._file.seek(_start_of_last(self._file, lines))
+
+    def copy(self) -> bool:
+        """Copy what is new; True if there was any."""
+        if not self._open():
+            return False
+        assert self._file is not None
+        anything = False
+        while chunk := self._file.read(_CHUNK):
+            if not anything:
+                self._before()
+            self._target.write(chunk)
+            anything = True
+        if anything:
+            self._target.flush()
+        return anything
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self) -> bool:
+        if self._file is None:
+            try:
+                self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - close() closes it
+            except FileNotFoundError:
+                return False
+        return True
+
+
+def _start_of_last(file: BinaryIO, lines: int) -> int:
+    """Where the last so many lines begin, read from the end in pieces."""
+    end = file.seek(0, os.SEEK_END)
+    if lines == 0:
+        return end
+    at, missing = end, lines + 1  # the line break that ends the last line does not begin one
+    while at > 0:
+        start = max(0, at - _CHUNK)
+        file.seek(start)
+        piece = file.read(at - start)
+        if at == end and not piece.endswith(b"\n"):
+            missing -= 1
+        while missing > 0 and (position := piece.rfind(b"\n")) >= 0:
+            missing -= 1
+            if missing == 0:
+                return start + position + 1
+            piece = piece[:position]
+        at = start
+    return 0
+
+
+def copy_all(followers: Iterable[Follower]) -> bool:
+    """Copy what is new of each; True if there was any."""
+    copied = [follower.copy() for follower in followers]
+    return True in copied
+
+
+class Pace:
+    """How long to wait before the next look: short after something came, then longer and longer."""
+
+    def __init__(self, least_s: float = 0.02, most_s: float = 0.25) -> None:
+        self._least_s, self._most_s = least_s, most_s
+        self._now_s = least_s
+
+    def next(self, anything: bool) -> float:
+        """Seconds until the next look."""
+        self._now_s = self._least_s if anything else min(self._most_s, self._now_s * 1.5)
+        return self._now_s
+
+
+def streams(job: Job, *, out: bool = True, err: bool = True, before: Callable[[], None] = lambda: None) -> list[Follower]:
+    """Followers of the job's output and errors, as far as it keeps them where this machine sees them."""
+    found: list[Follower] = []
+    if out and job.stdout_path is not None:
+        found.append(Follower(job.stdout_path, sys.stdout.buffer, before))
+    # Joined streams are one file, which is copied once.
+    if err and job.stderr_path is not None and not (out and job.stderr_path == job.stdout_path):
+        found.append(Follower(job.stderr_path, sys.stderr.buffer, before))
+    return found
