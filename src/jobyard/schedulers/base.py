@@ -206,6 +206,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """What the shepherd must know of the scheduler; it stands in job.json (facts: shepherd-spike sections 2 to 4 and 7)."""
 
     native_id_variables: tuple[str, ...] = ()  # tried in this order: "SLURM_JOB_ID"
+    task_id_template: str = ""  # a task's native id from variables: "{SLURM_ARRAY_JOB_ID}_{SLURM_ARRAY_TASK_ID}"; "": as above
+    array_id_variables: tuple[str, ...] = ()  # the array's native id: "SLURM_ARRAY_JOB_ID"; none set: the id of the run
     index_variables: tuple[str, ...] = ()  # "SLURM_ARRAY_TASK_ID"; an argument of the script where there is none
     index_argument: bool = False  # the index is the batch script's first argument
     index_offset: int = 0  # what the scheduler shows minus the position in ``indices``, where positions are sent
@@ -227,6 +229,7 @@ class Dialect(Protocol):
     capabilities: Capabilities
     traits: Traits
     programs: tuple[str, ...]  # found on PATH: the scheduler is here
+    hint: str  # how to get them, for the error that says that one is missing
 
     def check(self, description: JobDescription, *, kind: Kind, tasks: int, max_running: int | None) -> None:
         """As Scheduler.check; the whitelist of values that reach directives included."""

@@ -1,0 +1,265 @@
+"""``CommandScheduler``: a Scheduler made of a Dialect, whose commands run over a Transport.
+
+Commands run in the calling thread. All CommandSchedulers of a process share one gate for each login: at most four
+commands at a time, of which questions (queue, accounting, limits) take at most three, so that a question that hangs never
+keeps a submission or a cancel waiting. Whoever asks from a thread that must not wait asks from a small pool of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import msgspec
+
+from ..errors import ControlError, JobyardError, NoScheduler, SchedulerUnavailable, TransportError
+from ..job import JobDescription
+from ..transports.base import CommandTimeout, ProgramMissing, Transport, printable, shown_command
+from .base import Accepted, Action, Answer, Command, Dialect, Kind, Result, Row, SiteLimits, Submission
+from .checks import check_capabilities
+
+__all__ = ["CommandOptions", "CommandScheduler"]
+
+T = TypeVar("T")
+
+_AT_ONCE = 4
+_QUESTIONS_AT_ONCE = 3
+
+
+class CommandOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a CommandScheduler runs its dialect's commands."""
+
+    timeout_s: float | None = None  # for commands, instead of the dialect's own
+    limits_for_s: float = 300.0  # how long the site's limits are remembered
+    interpreter: str = "/usr/bin/python3"  # of the shepherd, on the nodes
+
+
+class CommandScheduler:
+    """Scheduler of jobyard.schedulers.base, from a Dialect and a Transport.
+
+    ``commands_run`` counts the commands that were started, by purpose: submit, find, query, account, control, list, limits,
+    version.
+
+    An answer from which nothing can be told raises SchedulerUnavailable with the command, its exit code, what it wrote and
+    what to try; a missing program raises NoScheduler, which names it and says how to get it.
+    """
+
+    def __init__(self, dialect: Dialect, transport: Transport, options: CommandOptions | None = None) -> None:
+        self.dialect = dialect
+        self.transport = transport
+        self.name = dialect.name
+        self.capabilities = dialect.capabilities
+        self.options = options or CommandOptions()
+        self.commands_run: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._gate = _gate_of(f"{transport.name} {transport.user()}")
+        self._limits: tuple[float, SiteLimits] | None = None
+        self._version: str | None = None
+        self._closed = False
+
+    # Before submission
+
+    def check(
+        self, description: JobDescription, *, kind: Kind = Kind.SINGLE, tasks: int = 1, max_running: int | None = None
+    ) -> None:
+        check_capabilities(self.name, self.capabilities, description, kind=kind, tasks=tasks, max_running=max_running)
+        self.dialect.check(description, kind=kind, tasks=tasks, max_running=max_running)
+
+    def prepare(self, submission: Submission) -> Mapping[str, bytes]:
+        from ..script import batch_script, node_name
+
+        root = os.path.dirname(os.path.dirname(submission.folder))
+        script = batch_script(
+            self.dialect.directives(submission),
+            submission.folder,
+            shepherd=f"{root}/node/{node_name()}/run.py",
+            interpreter=self.options.interpreter,
+            index_argument=self.dialect.traits.index_argument,
+        )
+        return {"run.sh": script}
+
+    # Submission
+
+    def submit(self, submission: Submission) -> Accepted:
+        command = self.dialect.submit_command(submission, f"{submission.folder}/run.sh")
+        result = self._run("submit", command)
+        accepted = self._read(result, lambda: self.dialect.parse_submit(result, submission))
+        expected = 1 if submission.kind is Kind.SINGLE else len(submission.indices)
+        if len(accepted.native_ids) != expected or len(set(accepted.native_ids)) != expected or not all(accepted.native_ids):
+            raise self._unavailable(result, f"{expected} different ids were expected, it printed {len(accepted.native_ids)}")
+        return accepted
+
+    def find(self, submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
+        if not submissions:
+            return {}
+        results = [self._run("find", command) for command in self.dialect.find_commands(submissions)]
+        wanted = {submission.token for submission in submissions}
+        found = self._read(results[-1], lambda: self.dialect.parse_find(results, submissions))
+        return {token: accepted for token, accepted in found.items() if token in wanted}
+
+    # What became of them
+
+    def query(self, native_ids: Collection[str]) -> Answer:
+        result = self._run("query", self.dialect.query_command(native_ids))
+        return _honest(self._read(result, lambda: self.dialect.parse_query(result)))
+
+    def account(self, native_ids: Collection[str]) -> Answer:
+        command = self.dialect.account_command(native_ids) if native_ids else None
+        if command is None:
+            return Answer(complete=False)
+        result = self._run("account", command)
+        return _honest(self._read(result, lambda: self.dialect.parse_account(result)))
+
+    def listed(self) -> Sequence[Row]:
+        result = self._run("list", self.dialect.list_command())
+        return self._read(result, lambda: self.dialect.parse_list(result))
+
+    # Control
+
+    def control(self, action: Action, native_ids: Sequence[str], *, signal: int | None = None) -> Mapping[str, JobyardError | None]:
+        if action not in self.capabilities.actions:
+            note = self.capabilities.notes.get(action, f"it can: {', '.join(sorted(self.capabilities.actions))}")
+            return dict.fromkeys(native_ids, ControlError(f"{self.name} cannot {action} jobs; {note}"))
+        answers: dict[str, JobyardError | None] = {}
+        ids = list(dict.fromkeys(native_ids))
+        for command, concerned in self.dialect.control_commands(action, ids, signal=signal) if ids else ():
+            try:
+                answers.update(self._control(action, command, concerned))
+            except (SchedulerUnavailable, TransportError) as error:  # the others' commands are still tried
+                answers.update(dict.fromkeys(concerned, error))
+        for native_id in ids:
+            if native_id not in answers:
+                answers[native_id] = ControlError(f"{self.name} was not asked to {action} job {printable(native_id)}")
+        return {native_id: answers[native_id] for native_id in ids}
+
+    def _control(self, action: Action, command: Command, concerned: tuple[str, ...]) -> dict[str, JobyardError | None]:
+        result = self._run("control", command)
+        said = self._read(result, lambda: self.dialect.parse_control(action, result, concerned))
+        silent = self._unavailable(result, "it says nothing of this job")
+        return {native_id: said.get(native_id, silent) for native_id in concerned}
+
+    # The site
+
+    def limits(self) -> SiteLimits:
+        with self._lock:
+            if self._limits is not None and time.monotonic() - self._limits[0] < self.options.limits_for_s:
+                return self._limits[1]
+        command = self.dialect.limits_command()
+        if command is None:
+            return SiteLimits()
+        result = self._run("limits", command)
+        limits = self._read(result, lambda: self.dialect.parse_limits(result))
+        with self._lock:
+            self._limits = (time.monotonic(), limits)
+        return limits
+
+    def version(self) -> str:
+        if self._version is None:
+            result = self._run("version", self.dialect.version_command())
+            self._version = self._read(result, lambda: self.dialect.parse_version(result))
+        return self._version
+
+    def close(self) -> None:
+        self._closed = True
+        self.transport.close()
+
+    # Helpers
+
+    def _run(self, purpose: str, command: Command) -> Result:
+        if self._closed:
+            raise SchedulerUnavailable(f"{self.name}: this scheduler was closed; open it again")
+        if self.options.timeout_s is not None:
+            command = msgspec.structs.replace(command, timeout_s=self.options.timeout_s)
+        with self._gate.passed(purpose, command, self.name):
+            with self._lock:
+                self.commands_run[purpose] += 1
+            try:
+                return self.transport.run(command)
+            except ProgramMissing as error:
+                raise NoScheduler(f"{self.name}: {error.program} is not on {self.transport.name}; {self.dialect.hint}") from error
+            except CommandTimeout as error:
+                wrote = _shown_output(error.result)
+                raise SchedulerUnavailable(f"{self.name} did not answer: {error}{wrote}") from error
+
+    def _read(self, result: Result, parse: Callable[[], T]) -> T:
+        try:
+            return parse()
+        except SchedulerUnavailable as error:
+            raise self._unavailable(result, str(error)) from error
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            if isinstance(error, JobyardError):
+                raise
+            # a parser never raises these; should one of somebody else's do it, its answer is none, and polling goes on
+            raise self._unavailable(result, f"the {self.name} dialect cannot read this answer ({error!r}); report it") from error
+
+    def _unavailable(self, result: Result, why: str) -> SchedulerUnavailable:
+        ended = f"was ended by signal {-result.returncode}" if result.returncode < 0 else f"exited with {result.returncode}"
+        return SchedulerUnavailable(
+            f"{self.name} gave no answer that can be used: {printable(why)}. {shown_command(result.argv)} {ended}"
+            f"{_shown_output(result)}. Nothing was concluded from it; run the command by hand on {self.transport.name} to see more"
+        )
+
+
+def _honest(answer: Answer) -> Answer:
+    """With a line that is no row, nobody can say of a job that is not listed that it is not there."""
+    return msgspec.structs.replace(answer, complete=False) if answer.unparsed and answer.complete else answer
+
+
+def _shown_output(result: Result) -> str:
+    for name, data in (("stderr", result.stderr), ("stdout", result.stdout)):
+        lines = data[:4096].decode("utf-8", "surrogateescape").strip().splitlines()[:3]
+        if lines:
+            return f"; {name}: " + " / ".join(printable(line.strip(), 200) for line in lines)
+    return "; it wrote nothing"
+
+
+# The gate -----------------------------------------------------------------------------------------------------------
+
+
+class _Gate:
+    """Lets so many commands of a login through at a time."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._all = 0
+        self._questions = 0
+
+    @contextmanager
+    def passed(self, purpose: str, command: Command, scheduler: str) -> Iterator[None]:
+        question = purpose not in ("submit", "control")
+        with self._condition:
+            if not self._condition.wait_for(lambda: self._free(question), command.timeout_s):
+                raise SchedulerUnavailable(
+                    f"{scheduler}: {shown_command(command.argv)} was not run: for {command.timeout_s:g} s, as many commands as "
+                    "may run at a time have not ended; look whether the scheduler hangs"
+                )
+            self._all += 1
+            self._questions += question
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._all -= 1
+                self._questions -= question
+                self._condition.notify_all()
+
+    def _free(self, question: bool) -> bool:
+        return self._all < _AT_ONCE and (not question or self._questions < _QUESTIONS_AT_ONCE)
+
+
+_gates: weakref.WeakValueDictionary[str, _Gate] = weakref.WeakValueDictionary()
+_gates_lock = threading.Lock()
+
+
+def _gate_of(login: str) -> _Gate:
+    with _gates_lock:
+        gate = _gates.get(login)
+        if gate is None:
+            gate = _gates[login] = _Gate()
+        return gate
