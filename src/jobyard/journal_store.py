@@ -1,0 +1,387 @@
+"""One SQLite file, many threads and processes: opening it safely, reading, and commits that are shared.
+
+Every error of SQLite becomes a JournalError that says what to do. A file that is damaged, newer, or not ours is never
+written to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from . import journal_schema as schema
+from .errors import JournalError
+
+__all__ = ["Store", "from_sql", "is_network", "to_sql"]
+
+BUSY_S = 60.0  # how long another process's transaction is waited for; each of ours takes milliseconds
+_SLICE_S = 1.0  # SQLite waits that long at a time, so that Ctrl-C is heard between
+_READERS = 4  # connections kept for reading
+_OPENING = threading.Lock()  # closing a descriptor of the file would drop the process's locks on it: open one at a time
+_LEFT_BEHIND: list[sqlite3.Connection] = []  # a forked child must neither use nor close its parent's connections
+
+NETWORK_TYPES = frozenset({"9p", "acfs", "afs", "aufs", "beegfs", "ceph", "cifs", "cvfs", "drvfs", "fhgfs", "fuse.ceph", "fuse.glusterfs", "fuse.gpfs", "fuse.juicefs", "fuse.s3fs", "fuse.sshfs", "gfs", "gfs2", "glusterfs", "gpfs", "ibrix", "lustre", "mmfs", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs", "wekafs"})
+)
+
+
+def is_network(path: str, mounts: str | None = None) -> bool:
+    """Whether a folder lies on a network file system, where SQLite's shared memory (WAL) cannot work.
+
+    ``mounts``: the text of ``/proc/self/mountinfo``, which is read where it is None. Where there is none (macOS): False.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+        except OSError:
+            return False
+    best, kind = -1, ""
+    real = os.path.realpath(path)
+    for line in mounts.splitlines():
+        words, _, rest = line.partition(" - ")
+        fields = words.split(" ")
+        if len(fields) < 5 or not rest:
+            continue
+        point = _unescape(fields[4])
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= best:  # a later mount on the same point hides the earlier
+            best, kind = len(point), rest.split(" ")[0]
+    return kind in NETWORK_TYPES
+
+
+def _unescape(point: str) -> str:
+    for code in ("040", "011", "012", "134"):
+        point = point.replace("\\" + code, chr(int(code, 8)))
+    return point
+
+
+def to_sql(text: str | None) -> str | bytes | None:
+    """Text as SQLite takes it: a blob where lone surrogates (bytes that are not UTF-8) are in it."""
+    if text is None or text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
+def from_sql(value: Any) -> str | None:
+    """The text that ``to_sql`` wrote."""
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+
+
+class _Task:
+    """A write that waits for its turn in a shared commit."""
+
+    __slots__ = ("done", "error", "result", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        self.work = work
+        self.done = threading.Event()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Store:
+    """The file. Every method may be called from any thread, and after a fork."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.path.abspath(os.fspath(path))
+        self.commits = 0  # made by this object
+        self._pid = os.getpid()
+        self._closed = False
+        self._broken: str | None = None
+        self._reset()
+        with self.errors():
+            self._writer = self._open_first()
+
+    def _reset(self) -> None:
+        self._write_lock = threading.Lock()
+        self._queue: deque[_Task] = deque()
+        self._queue_lock = threading.Lock()
+        self._readers: list[sqlite3.Connection] = []
+        self._readers_lock = threading.Lock()
+        self._watcher: sqlite3.Connection | None = None
+
+    # opening
+
+    def _open_first(self) -> sqlite3.Connection:
+        folder = os.path.dirname(self.path)
+        with _OPENING:
+            try:
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                self._check_owner(folder, stat.S_ISDIR, "folder")
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+                self._check_owner(self.path, stat.S_ISREG, "file")
+            except OSError as error:
+                raise JournalError(
+                    f"the journal {self.path} cannot be used: {error.strerror}. Make {folder} a folder that you can write to, "
+                    "or set JOBYARD_STATE_DIR to another"
+                ) from error
+            connection = self._connect()
+            try:
+                self._check_version(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _check_owner(self, path: str, kind: Callable[[int], bool], name: str) -> None:
+        found = os.lstat(path)
+        if name == "folder" and stat.S_ISLNK(found.st_mode):
+            found = os.stat(path)
+        if not kind(found.st_mode):
+            raise JournalError(f"{path} is in the journal's place and is no {name}; move it away, or set JOBYARD_STATE_DIR")
+        if found.st_uid != os.geteuid():
+            raise JournalError(
+                f"the {name} {path} belongs to user {found.st_uid}, not to you ({os.geteuid()}): set JOBYARD_STATE_DIR to a folder "
+                "of your own"
+            )
+        if found.st_mode & 0o077:
+            os.chmod(path, 0o700 if name == "folder" else 0o600)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=_SLICE_S, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        version, application, tables = self._patiently(lambda: _identity(connection))
+        if version > schema.SCHEMA_VERSION and application in (0, schema.APPLICATION_ID):
+            raise JournalError(
+                f"the journal {self.path} was written by a newer release of jobyard (schema {version}; this one knows up to "
+                f"{schema.SCHEMA_VERSION}). It was not changed: use that release, or set JOBYARD_STATE_DIR to another folder"
+            )
+        if tables and application != schema.APPLICATION_ID:
+            raise JournalError(f"{self.path} is an SQLite file of another program; move it away, or set JOBYARD_STATE_DIR")
+        connection.execute("PRAGMA synchronous = FULL")
+        mode = "DELETE" if is_network(os.path.dirname(self.path)) else "WAL"
+        if self._patiently(lambda: connection.execute("PRAGMA journal_mode").fetchone()[0]).upper() != mode:
+            self._patiently(lambda: connection.execute(f"PRAGMA journal_mode = {mode}").fetchone())
+        if version < schema.SCHEMA_VERSION:
+            self._begin(connection)
+            try:
+                version, _, tables = _identity(connection)  # another process may have been first
+                if version == 0 and not tables:
+                    schema.create(connection)
+                elif version < schema.SCHEMA_VERSION:
+                    schema.migrate(connection, version)
+                connection.execute("COMMIT")
+            except BaseException:
+                _roll_back(connection)
+                raise
+
+    # errors
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Make a JournalError of what SQLite raises."""
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _error(self, error: sqlite3.Error) -> JournalError:
+        text = str(error)
+        code = getattr(error, "sqlite_errorname", "") or ""
+        folder = os.path.dirname(self.path)
+        if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "malformed" in text or "not a database" in text:
+            self._broken = text
+            return JournalError(
+                f"the journal {self.path} is damaged ({text}). It was left as it is: move it away to begin anew (jobs that run go "
+                "on), or put a copy of it back"
+            )
+        if code.startswith("SQLITE_FULL") or "is full" in text:
+            return JournalError(f"the journal {self.path} cannot be written: the disk of {folder} is full ({text})")
+        if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or "readonly" in text or "unable to open" in text:
+            return JournalError(
+                f"the journal {self.path} cannot be written ({text}): make {folder} and the file in it writable for you, or set "
+                "JOBYARD_STATE_DIR to another folder"
+            )
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
+            return JournalError(f"another process has held the journal {self.path} for {BUSY_S:.0f} s ({text}); try again later")
+        return JournalError(f"the journal {self.path} cannot be used: {text}")
+
+    def _patiently(self, work: Callable[[], Any]) -> Any:
+        """Do it again while another process holds the file."""
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            try:
+                return work()
+            except sqlite3.OperationalError as error:
+                name = getattr(error, "sqlite_errorname", "") or ""
+                if not name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or time.monotonic() > deadline:
+                    raise
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+
+    def _ready(self) -> None:
+        if os.getpid() != self._pid:
+            _LEFT_BEHIND.extend([self._writer, *self._readers, *([self._watcher] if self._watcher else [])])
+            self._pid = os.getpid()
+            self._reset()
+            if not self._closed:
+                self._writer = self._connect()
+                self._writer.execute("PRAGMA synchronous = FULL")
+        if self._closed:
+            raise JournalError(f"the journal {self.path} was closed")
+        if self._broken is not None:
+            raise JournalError(f"the journal {self.path} is damaged ({self._broken}); nothing is written to it any more")
+
+    # reading
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection in one read transaction: all that is read within belongs together."""
+        self._ready()
+        with self._readers_lock:
+            connection = self._readers.pop() if self._readers else None
+        with self.errors():
+            if connection is None:
+                connection = self._connect()
+            try:
+                self._patiently(lambda: connection.execute("BEGIN"))
+                yield connection
+            finally:
+                _roll_back(connection)
+                with self._readers_lock:
+                    keep = len(self._readers) < _READERS and not self._closed
+                    if keep:
+                        self._readers.append(connection)
+                if not keep:
+                    connection.close()
+
+    def data_version(self) -> int:
+        """A number that changes when another connection, of any process, has committed."""
+        self._ready()
+        with self.errors(), self._readers_lock:
+            if self._watcher is None:
+                self._watcher = self._connect()
+            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+
+    # writing
+
+    def write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Do it within a transaction, durable when this returns; threads that write at the same time share one commit.
+
+        ``work`` may be called again where its transaction had to be given up; it must touch nothing but the connection.
+        """
+        self._ready()
+        task = _Task(work)
+        with self._queue_lock:
+            self._queue.append(task)
+        try:
+            while not task.done.is_set():
+                with self._write_lock:
+                    if not task.done.is_set():
+                        self._commit_waiting()
+        except BaseException:
+            self._withdraw(task)
+            raise
+        if task.error is not None:
+            raise task.error
+        return task.result
+
+    def _withdraw(self, task: _Task) -> None:
+        """An interrupted write that nobody has taken is not made."""
+        with self._queue_lock:
+            if task in self._queue:
+                self._queue.remove(task)
+
+    def _commit_waiting(self) -> None:
+        with self._queue_lock:
+            tasks = list(self._queue)
+            self._queue.clear()
+        if not tasks:
+            return
+        committing = False
+        try:
+            with self.errors():
+                self._begin(self._writer)
+                for task in tasks:
+                    self._run(task, alone=len(tasks) == 1)
+                committing = True
+                self._patiently(lambda: self._writer.execute("COMMIT"))
+                self.commits += 1
+        except JournalError as error:
+            _roll_back(self._writer)
+            for task in tasks:
+                task.error, task.result = error, None
+                task.done.set()
+        except BaseException:  # Ctrl-C: the commit was made, or all of it is undone and waits for the next turn
+            if committing and not self._writer.in_transaction:
+                for task in tasks:
+                    task.done.set()
+            else:
+                _roll_back(self._writer)
+                with self._queue_lock:
+                    self._queue.extendleft(reversed(tasks))
+            raise
+        else:
+            for task in tasks:
+                task.done.set()
+
+    def _run(self, task: _Task, *, alone: bool) -> None:
+        """One task in a savepoint of its own: its failure is not its neighbours'."""
+        task.error = None
+        if not alone:
+            self._writer.execute("SAVEPOINT one")
+        try:
+            task.result = task.work(self._writer)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to the thread whose work it is
+            task.error = error
+            self._writer.execute("ROLLBACK TO one" if not alone else "ROLLBACK")
+            if alone:
+                self._writer.execute("BEGIN")
+        if not alone:
+            self._writer.execute("RELEASE one")
+
+    def check(self) -> list[str]:
+        """What SQLite finds wrong with the whole file; empty: nothing."""
+        with self.reading() as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
+        return [] if found == ["ok"] else found
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        if self._closed:
+            return
+        if os.getpid() != self._pid:
+            _LEFT_BEHIND.extend([self._writer, *self._readers, *([self._watcher] if self._watcher else [])])
+            self._closed = True
+            return
+        with self._write_lock:
+            self._closed = True
+            self._writer.close()
+        with self._readers_lock:
+            for connection in self._readers:
+                connection.close()
+            self._readers.clear()
+            if self._watcher is not None:
+                self._watcher.close()
+                self._watcher = None
+
+
+def _identity(connection: sqlite3.Connection) -> tuple[int, int, bool]:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return version, application, bool(tables)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")

@@ -1,0 +1,394 @@
+"""Observations to transitions: the only place that decides a job's state. Pure: no I/O, no clock of its own.
+
+docs/states.md says every rule in words and tables. In short: *how* a job ended (exit code, signal, core, usage, a start that
+failed) its receipt knows best; *why* it was cut short (cancelled, walltime, memory, node) the scheduler and our own acts do.
+A receipt that is ``clean`` is final alone; any other waits for the scheduler's word that the job is over, or runs again.
+Without a receipt the scheduler's word decides; without either, after a grace counted over good answers only, the job is lost.
+
+``reconcile`` takes one observation after the other and decides after each, so folding in pieces is folding at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from .evidence import JobFacts, Run, Seen, Terms, Word
+from .job import By, Cause, Ending, JobState, Observation, Source, Transition
+from .verdict import decide, effective, settled, wants_accounting
+
+__all__ = ["JobFacts", "Needs", "Terms", "needs", "notable", "reconcile"]
+
+GAP_S = 40.0  # what the time between two good answers counts at most: queries that failed between them count nothing
+
+_replace = msgspec.structs.replace
+_STAGES = {
+    "stage_in": JobState.STAGING_IN,
+    "running": JobState.RUNNING,
+    "stage_out": JobState.STAGING_OUT,
+    "cleaning": JobState.CLEANING,
+}
+_RANK = {JobState.STAGING_IN: 1, JobState.RUNNING: 2, JobState.SUSPENDED: 2, JobState.STAGING_OUT: 3, JobState.CLEANING: 4}
+_IDLE = frozenset({JobState.QUEUED, JobState.HELD})
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What would bring a job's state forward; nothing of it once the state is final."""
+
+    queue: bool = False  # ask the queue
+    accounting: bool = False  # ask accounting
+    receipts: bool = False  # look into the job's folder now; a look that finds nothing is ``no_receipt``
+    until_s: float | None = None  # reconcile again, without observations if need be, when the monotonic clock shows this
+    native_id: str | None = None  # follow this native id: the one recorded belongs to a second copy that never ran
+
+
+def reconcile(
+    facts: JobFacts, observations: Sequence[Observation], now: float, *, clock_s: float
+) -> tuple[JobFacts, list[Transition]]:
+    """Fold observations, in the order in which they were made, into what is known; the transitions that follow.
+
+    ``now``: seconds since the epoch. ``clock_s``: seconds of a monotonic clock; only its differences count, and one that
+    starts anew (another boot) starts waits anew. Without observations only time has passed. A final state never changes:
+    then the facts come back as they are.
+    """
+    if facts.state.final:
+        return facts, []
+    fold = _Fold(facts, now, clock_s)
+    if not observations:
+        fold.conclude(now)
+    for observation in observations:
+        if fold.state.final:
+            break
+        fold.take(observation)
+    return fold.result()
+
+
+def needs(facts: JobFacts) -> Needs:
+    """What the tracker should do next for this job."""
+    if facts.state.final:
+        return Needs()
+    seen, terms = facts.seen, facts.terms
+    word = effective(facts)
+    over = seen.over_clock_s is not None
+    waits = over and terms.receipts and not settled(facts, seen.over_clock_s or 0.0)
+    return Needs(
+        queue=word is None or not over,
+        accounting=over and wants_accounting(facts),
+        receipts=waits,
+        until_s=(seen.over_clock_s or 0.0) + terms.settle_s if waits else None,
+        native_id=seen.holder if seen.holder and facts.native_id in _copies(seen) else None,
+    )
+
+
+def notable(before: JobFacts, after: JobFacts, observation: Observation) -> bool:
+    """Whether an observation is worth keeping as evidence: it changed what is known, timers apart."""
+    if observation.source in (Source.ACT, Source.SUBMISSION):
+        return True
+    if before.state.final:  # later evidence is kept for ``why``, the scheduler's and the receipts' final words only
+        return observation.ended or observation.what in ("end", "refused")
+    if (before.state, before.by, before.reason) != (after.state, after.by, after.reason):
+        return True
+    timers = {"absent_clock_s": None, "over_clock_s": None, "absent_s": 0.0}
+    if (before.seen.absent_clock_s is None) != (after.seen.absent_clock_s is None):
+        return True
+    return bool(_replace(before.seen, **timers) != _replace(after.seen, **timers))
+
+
+def _copies(seen: Seen) -> tuple[str, ...]:
+    """Native ids of second copies of the submission, which the claim refused; () while the holder is not known."""
+    return tuple(one for one in seen.refused if one != seen.holder) if seen.holder else ()
+
+
+class _Fold:
+    """One call of ``reconcile`` at work."""
+
+    def __init__(self, facts: JobFacts, now: float, clock_s: float) -> None:
+        self.before = facts
+        self.seen = facts.seen
+        self.state, self.by, self.at, self.reason, self.ending = facts.state, facts.by, facts.at, facts.reason, facts.ending
+        self.native_id = facts.native_id
+        self.now, self.clock_s = now, clock_s
+        self.transitions: list[Transition] = []
+        over, absent = self.seen.over_clock_s, self.seen.absent_clock_s
+        if (over is not None and over > clock_s) or (absent is not None and absent > clock_s):  # the clock of another boot
+            self.note(over_clock_s=None if over is None else min(over, clock_s), absent_clock_s=None if absent is None else clock_s)
+
+    def result(self) -> tuple[JobFacts, list[Transition]]:
+        same = not self.transitions and self.seen is self.before.seen and self.reason == self.before.reason
+        if same and self.native_id == self.before.native_id:
+            return self.before, []
+        return self.facts(), self.transitions
+
+    def facts(self) -> JobFacts:
+        return JobFacts(
+            state=self.state,
+            at=self.at,
+            by=self.by,
+            reason=self.reason,
+            native_id=self.native_id,
+            ending=self.ending,
+            terms=self.before.terms,
+            seen=self.seen,
+        )
+
+    def note(self, **changes: Any) -> None:
+        new = _replace(self.seen, **changes)
+        if new != self.seen:
+            self.seen = new
+
+    # what comes in
+
+    def take(self, one: Observation) -> None:
+        if one.source is Source.RECEIPT:
+            self.receipt(one)
+        elif one.source in (Source.QUEUE, Source.ACCOUNTING):
+            self.row(one)
+        elif one.source is Source.ABSENCE:
+            self.absence(one)
+        elif one.source is Source.ACT:
+            self.act(one)
+        elif one.source is Source.SUBMISSION:
+            self.submission(one)
+        if not self.state.final:
+            self.conclude(one.at)
+
+    def submission(self, one: Observation) -> None:
+        if one.what == "refused":
+            self.finish(
+                Ending(
+                    state=JobState.FAILED,
+                    cause=Cause.REJECTED,
+                    aborted=True,
+                    message=one.reason or "",
+                    submitted_at=self.before.terms.submitted_at,
+                ),
+                one.at,
+            )
+            return
+        if one.native_id is not None and self.native_id is None:
+            self.native_id = one.native_id
+        if self.state is JobState.NEW:
+            if self.before.terms.held:
+                self.go(JobState.HELD, one.at, By.USER)
+            else:
+                self.go(JobState.QUEUED, one.at)
+
+    def receipt(self, one: Observation) -> None:
+        seen, attempt = self.seen, one.attempt or 1
+        if one.what == "refused":
+            if one.native_id is not None and one.native_id not in seen.refused:
+                self.note(refused=(*seen.refused, one.native_id)[-8:])
+                self.second_copy()
+            return
+        if attempt < seen.begun or (attempt == seen.begun and seen.end is not None):
+            return  # of an earlier run, or after its own end: late, and void
+        known = self.seen
+        if attempt > seen.begun:
+            self.begin(one, attempt)
+        if one.what == "end" and one.ending is not None:
+            end = Run(attempt, one.ending, one.clean, one.signals)
+            self.note(end=end, began_at=self.seen.began_at if self.seen.began_at is not None else one.ending.began_at)
+        else:
+            stage = _STAGES.get(one.what, JobState.STAGING_IN if self.before.terms.stages_in else JobState.RUNNING)
+            if _RANK[stage] > _RANK.get(self.seen.stage, 0) if self.seen.stage else True:
+                self.note(stage=stage)
+            self.stage(one)
+        if self.seen is not known and self.seen.absent_s:  # a sign of life
+            self.note(absent_s=0.0)
+
+    def begin(self, one: Observation, attempt: int) -> None:
+        """The first sign of a newer run: whatever ended an older one is void."""
+        again = self.seen.begun > 0
+        if again and self.before.terms.rerunnable and not self.state.waiting:
+            self.go(JobState.QUEUED, one.at, synthesised=True)
+        began_at = one.at if one.what == "begin" else None
+        changes: dict[str, Any] = {"begun": attempt, "stage": None, "began_at": began_at, "end": None, "requeued": False}
+        if one.native_id is not None:
+            changes["holder"] = one.native_id
+        if attempt > 1:  # words that were not numbered may speak of the earlier run; they will be said again
+            for name in ("queue", "account"):
+                word = getattr(self.seen, name)
+                if word is not None and (word.attempt is None or word.attempt < attempt):
+                    changes[name] = None
+            changes.update(over_clock_s=None, looked=False, unaccounted=False)
+        self.note(**changes)
+        self.second_copy()
+
+    def second_copy(self) -> None:
+        """A copy's words are not the job's."""
+        copies = _copies(self.seen)
+        for name in ("queue", "account"):
+            word = getattr(self.seen, name)
+            if word is not None and word.native_id in copies:
+                self.note(**{name: None, "over_clock_s": None, "looked": False, "unaccounted": False})
+
+    def stage(self, one: Observation) -> None:
+        stage = self.seen.stage
+        if stage is None or self.state is stage:
+            return
+        if self.state is JobState.SUSPENDED and stage is JobState.RUNNING:
+            return
+        if self.state.waiting or _RANK[stage] > _RANK[self.state]:
+            self.go(stage, one.at)
+
+    def row(self, one: Observation) -> None:
+        seen = self.seen
+        if one.native_id is not None and one.native_id in _copies(seen):
+            return
+        if one.attempt is not None and one.attempt < seen.attempt:
+            return  # of an earlier run
+        if one.native_state is not None and one.native_state != seen.native_state and one.source is Source.QUEUE:
+            self.note(native_state=one.native_state)
+        if one.attempt is not None and one.attempt > seen.attempt:
+            self.note(attempt=one.attempt)
+        if one.ended:
+            word = Word(one.state, one.attempt, one.ending, one.native_id, one.reason)
+            if one.source is Source.QUEUE:
+                self.note(queue=word, live=False)
+            else:
+                self.note(account=word)
+            return
+        if one.ending is not None and one.ending.cause is Cause.NODE:  # of a run, not of the job
+            self.note(cut=Cause.NODE)
+        if one.source is Source.QUEUE:
+            self.sighting(one)
+
+    def sighting(self, one: Observation) -> None:
+        """The queue lists the job, and not as over."""
+        for name in ("queue", "account"):
+            word = getattr(self.seen, name)
+            if word is not None and one.attempt is not None and word.attempt is not None and word.attempt < one.attempt:
+                self.note(**{name: None})
+        if self.seen.queue is not None:
+            return  # the same run, after the queue's own word that it is over: an old answer
+        self.note(live=True, absent_s=0.0, absent_clock_s=None, over_clock_s=None, looked=False, unaccounted=False)
+        if one.state is not None and one.reason != self.reason:
+            self.reason = one.reason
+        if one.state in _IDLE:
+            self.idle(one)
+        elif one.state is JobState.SUSPENDED:
+            self.suspended(one)
+        elif one.state is JobState.RUNNING:
+            self.running(one)
+
+    def idle(self, one: Observation) -> None:
+        seen, state = self.seen, one.state or JobState.QUEUED
+        if self.state.waiting:
+            if one.at >= seen.act_at and (self.state, self.by) != (state, one.by):
+                self.go(state, one.at, one.by)
+            return
+        newer = one.attempt is not None and one.attempt > max(seen.begun, 1)
+        again = newer or (seen.requeued and one.at >= seen.act_at)
+        if again and (self.before.terms.rerunnable or seen.begun == 0):
+            self.note(stage=None, ran=False, suspended=False, requeued=False)
+            self.go(state, one.at, one.by)
+
+    def running(self, one: Observation) -> None:
+        terms = self.before.terms
+        if not self.seen.ran:
+            self.note(ran=True)
+        if self.state is JobState.SUSPENDED:
+            if (terms.shows_suspended and one.at >= self.seen.act_at) or not self.seen.suspended:
+                self.note(suspended=False)
+                self.go(JobState.RUNNING, one.at)
+        elif self.state.waiting and not (terms.receipts and terms.stages_in):
+            self.go(JobState.RUNNING, one.at)
+
+    def suspended(self, one: Observation) -> None:
+        self.note(ran=True)
+        if self.state is JobState.SUSPENDED:
+            if one.by is not None and one.by is not self.by:
+                self.go(JobState.SUSPENDED, one.at, one.by)
+        elif one.at >= self.seen.act_at and (
+            self.state is JobState.RUNNING or (self.state.waiting and not self.before.terms.stages_in)
+        ):
+            self.go(JobState.SUSPENDED, one.at, one.by or By.SYSTEM)
+
+    def absence(self, one: Observation) -> None:
+        seen = self.seen
+        if one.what == "absent":
+            if seen.absent_clock_s is None:
+                self.note(absent_clock_s=self.clock_s, live=False)
+            else:
+                gap = min(max(self.clock_s - seen.absent_clock_s, 0.0), GAP_S)
+                self.note(absent_s=seen.absent_s + gap, absent_clock_s=self.clock_s, live=False)
+        elif one.what == "unaccounted" and seen.over_clock_s is not None:
+            if self.clock_s - seen.over_clock_s >= self.before.terms.accounting_late_s:
+                self.note(unaccounted=True)
+        elif one.what == "no_receipt" and seen.over_clock_s is not None:
+            self.note(looked=True)
+
+    def act(self, one: Observation) -> None:
+        if one.what == "cancel":
+            self.note(cancelled=True)
+            return
+        if one.at <= self.seen.act_at:
+            return  # told before
+        if one.what == "hold" and self.state in (JobState.NEW, JobState.QUEUED):
+            self.go(JobState.HELD, one.at, By.USER)
+        elif one.what == "hold" and self.state is JobState.HELD and self.by is By.SYSTEM:
+            self.go(JobState.HELD, one.at, By.BOTH)
+        elif one.what == "release" and self.state is JobState.HELD:
+            if self.by is By.BOTH:
+                self.go(JobState.HELD, one.at, By.SYSTEM)
+            elif self.by is not By.SYSTEM:
+                self.go(JobState.QUEUED, one.at)
+        elif one.what == "suspend" and self.state is JobState.RUNNING:
+            self.note(suspended=True)
+            self.go(JobState.SUSPENDED, one.at, By.USER)
+        elif one.what == "resume" and self.state is JobState.SUSPENDED:
+            self.note(suspended=False)
+            self.go(JobState.RUNNING, one.at)
+        elif one.what == "requeue":
+            self.note(requeued=True)
+        if one.what in ("hold", "release", "suspend", "resume", "requeue"):
+            self.note(act_at=one.at)
+
+    # what follows
+
+    def conclude(self, at: float) -> None:
+        """Finish the job if the evidence suffices; else start or stop the waits."""
+        facts = self.facts()
+        over = effective(facts) is not None or self.seen.absent_clock_s is not None
+        if over and self.seen.over_clock_s is None:
+            self.note(over_clock_s=self.clock_s)
+            facts = self.facts()
+        elif not over and self.seen.over_clock_s is not None:
+            self.note(over_clock_s=None, looked=False, unaccounted=False)
+            facts = self.facts()
+        ending = decide(facts, self.clock_s)
+        if ending is not None:
+            self.finish(ending, at)
+
+    def finish(self, ending: Ending, at: float) -> None:
+        began = self.seen.begun > 0 or ending.began_at is not None
+        if self.state.waiting and ending.cause is not Cause.REJECTED and not ending.aborted and began:
+            self.go(JobState.RUNNING, ending.began_at if ending.began_at is not None else at, synthesised=True)
+        self.ending = ending
+        self.go(ending.state, ending.ended_at if ending.ended_at is not None else at, ending=ending)
+
+    def go(
+        self, state: JobState, at: float, by: By | None = None, *, ending: Ending | None = None, synthesised: bool = False
+    ) -> None:
+        """Make a transition, and before it those that must have been passed."""
+        rejected = ending is not None and ending.cause is Cause.REJECTED
+        if self.state is JobState.NEW and state not in _IDLE and not rejected:
+            self.step(JobState.QUEUED, self.before.terms.submitted_at or at, synthesised=True)
+        passed = state in (JobState.SUSPENDED, JobState.STAGING_OUT, JobState.CLEANING)
+        if passed and (self.state.waiting or self.state is JobState.STAGING_IN):
+            began_at = self.seen.began_at
+            self.step(JobState.RUNNING, began_at if began_at is not None else at, synthesised=True)
+        self.step(state, at, by, ending=ending, synthesised=synthesised)
+
+    def step(
+        self, state: JobState, at: float, by: By | None = None, *, ending: Ending | None = None, synthesised: bool = False
+    ) -> None:
+        self.at = max(self.at, min(at, self.now))  # clocks differ and jump; a history never goes back
+        if state not in _IDLE:
+            self.reason = None
+        self.state, self.by = state, by
+        self.transitions.append(
+            Transition(state=state, at=self.at, by=by, ending=ending, reason=self.reason, synthesised=synthesised)
+        )

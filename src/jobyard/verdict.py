@@ -1,0 +1,234 @@
+"""Whether the evidence for a job's end suffices, and which ending it makes. Pure; a part of ``reconcile`` (docs/states.md)."""
+
+from __future__ import annotations
+
+from .evidence import JobFacts, Run, Word
+from .job import Cause, Ending, JobState, Usage
+
+__all__ = ["decide", "effective", "settled", "wants_accounting"]
+
+GRACE_S = 120.0  # of good answers without the job, before it is lost
+SHORT_GRACE_S = 30.0  # the same where an end receipt is there, and only the scheduler's word is missing
+SAME_RUN_S = 2.0  # how far the clocks of a node and of the scheduler's host may be apart
+
+# Causes that only the scheduler can know; they explain the ending whatever the command did about it.
+CUTS = frozenset(
+    {Cause.WALLTIME, Cause.MEMORY, Cause.CPU_TIME, Cause.NODE, Cause.PREEMPTED, Cause.DEPENDENCY, Cause.REJECTED, Cause.REQUEUED}
+)
+_NEVER_STARTED = frozenset({125, 126, 127})  # the batch script could not run the shepherd
+
+
+def decide(facts: JobFacts, clock_s: float) -> Ending | None:
+    """The ending, once the evidence suffices; None before."""
+    seen = facts.seen
+    end = seen.end
+    if end is not None and end.clean:
+        return _from_receipt(facts, end, None, end.ending.cause)
+    word = effective(facts)
+    if word is None and seen.absent_clock_s is None:
+        return None
+    if not settled(facts, clock_s):
+        return None
+    if wants_accounting(facts):
+        return None
+    if word is None:
+        known = seen.cancelled or _refused(facts, None)
+        if not known and seen.absent_s < (GRACE_S if end is None else SHORT_GRACE_S):
+            return None
+    return _conclude(facts, word)
+
+
+def effective(facts: JobFacts) -> Word | None:
+    """The scheduler's word that this job is over, as far as it says anything of the newest run."""
+    seen = facts.seen
+    queue, account = seen.queue, seen.account
+    if queue is not None and queue.attempt is not None and queue.attempt < seen.attempt:
+        queue = None
+    if account is not None:
+        if account.attempt is None:
+            if seen.live:  # accounting may speak of an earlier run while the queue still lists the job
+                account = None
+        elif account.attempt < seen.attempt:
+            account = None
+    if queue is None or (account is not None and not _complete(queue) and account.ending is not None):
+        return account if account is not None else queue
+    return queue
+
+
+def settled(facts: JobFacts, clock_s: float) -> bool:
+    """Whether receipts that are still to come would have come."""
+    seen, terms = facts.seen, facts.terms
+    if not terms.receipts or seen.looked:
+        return True
+    if seen.over_clock_s is not None and clock_s - seen.over_clock_s >= terms.settle_s:
+        return True
+    word = effective(facts)
+    if word is None or seen.end is None or _cause(word) is None:
+        return False
+    # A word that is numbered, or names what cut the job short, leaves no doubt about which run it speaks of.
+    return word.attempt is not None or _cause(word) in CUTS or _cause(word) is Cause.CANCELLED
+
+
+def wants_accounting(facts: JobFacts) -> bool:
+    """Whether accounting's word is missing and can still come."""
+    seen, terms = facts.seen, facts.terms
+    if not terms.accounting or seen.account is not None or seen.unaccounted:
+        return False
+    word = effective(facts)
+    if word is not None and _complete(word):
+        return False
+    # A job cancelled in the queue may have no record at all (Grid Engine).
+    return not (seen.cancelled and seen.begun == 0 and not seen.ran)
+
+
+def _cause(word: Word) -> Cause | None:
+    """What the scheduler gives as the cause; None where it says only that the job is over."""
+    if word.ending is not None and word.ending.cause is not Cause.UNKNOWN:
+        return word.ending.cause
+    return Cause.CANCELLED if word.state is JobState.CANCELLED else None
+
+
+def _complete(word: Word) -> bool:
+    cause = _cause(word)
+    if cause is Cause.EXITED:
+        return word.ending is not None and (word.ending.exit_code is not None or word.ending.signal is not None)
+    return cause is not None
+
+
+def _refused(facts: JobFacts, word: Word | None) -> bool:
+    """Whether a later run of this very job was refused, so that the scheduler's word is not about the job's own run."""
+    seen, terms = facts.seen, facts.terms
+    if not terms.receipts or seen.begun == 0:
+        return False
+    if seen.holder is not None and seen.holder in seen.refused:
+        return True
+    return not terms.rerunnable and word is not None and (word.attempt or 0) > 1
+
+
+def _trusted(facts: JobFacts, word: Word | None) -> Run | None:
+    """The end receipt, unless it may be of a run before the one that the scheduler speaks of."""
+    seen, end = facts.seen, facts.seen.end
+    if end is None or not facts.terms.rerunnable:
+        return end
+    newest = max(seen.attempt, (word.attempt or 0) if word is not None else 0)
+    theirs = word.ending.began_at if word is not None and word.ending is not None else None
+    mine = end.ending.began_at if end.ending.began_at is not None else seen.began_at
+    if theirs is not None and mine is not None and abs(mine - theirs) <= SAME_RUN_S:
+        return end
+    return None if newest > end.attempt else end
+
+
+def _conclude(facts: JobFacts, word: Word | None) -> Ending:
+    seen = facts.seen
+    said = _cause(word) if word is not None else None
+    if _refused(facts, word):
+        cause = Cause.CANCELLED if seen.cancelled else seen.cut or Cause.REQUEUED
+        return _from_receipt(facts, seen.end, None, cause) if seen.end is not None else _from_word(facts, None, cause)
+    end = _trusted(facts, word)
+    if end is None:
+        return _without_receipt(facts, word, said)
+    how = end.ending
+    if said in CUTS:
+        cause = said
+    elif seen.cancelled:
+        finished = how.exit_code == 0 and how.cause is Cause.EXITED and said is Cause.EXITED
+        cause = how.cause if finished else Cause.CANCELLED
+    elif said is Cause.CANCELLED:
+        cause = said
+    elif said is None and how.cause is Cause.EXITED and how.exit_code != 0 and (how.signal is not None or end.signals):
+        cause = Cause.UNKNOWN  # something cut it short, and nobody says what
+    else:
+        cause = how.cause
+    return _from_receipt(facts, end, word, cause)
+
+
+def _without_receipt(facts: JobFacts, word: Word | None, said: Cause | None) -> Ending:
+    seen, terms = facts.seen, facts.terms
+    exit_code = word.ending.exit_code if word is not None and word.ending is not None else None
+    if said in CUTS:
+        return _from_word(facts, word, said)
+    if said is Cause.CANCELLED:
+        return _from_word(facts, word, said)
+    if seen.cancelled and exit_code != 0:
+        return _from_word(facts, word, Cause.CANCELLED)
+    if word is None:
+        return _from_word(facts, None, Cause.LOST)
+    if terms.receipts and seen.begun == 0 and exit_code in _NEVER_STARTED:
+        return _from_word(facts, word, Cause.SHEPHERD)
+    return _from_word(facts, word, said or Cause.UNKNOWN)
+
+
+def _state(cause: Cause | None, exit_code: int | None) -> JobState:
+    if cause is Cause.CANCELLED:
+        return JobState.CANCELLED
+    return JobState.DONE if cause is Cause.EXITED and exit_code == 0 else JobState.FAILED
+
+
+def _from_receipt(facts: JobFacts, end: Run, word: Word | None, cause: Cause) -> Ending:
+    """How it ended by the receipt; the scheduler's record fills what the receipt leaves open."""
+    seen, how = facts.seen, end.ending
+    record = word.ending if word is not None and word.ending is not None else None
+    usage = how.usage if record is None else merge_usage(how.usage, record.usage)
+    message = " ".join(part for part in (how.message, record.message if record is not None else "") if part)
+    return Ending(
+        state=_state(cause, how.exit_code),
+        cause=cause,
+        exit_code=how.exit_code,
+        signal=how.signal,
+        core_dumped=how.core_dumped,
+        aborted=how.aborted,
+        message=message,
+        usage=usage,
+        submitted_at=facts.terms.submitted_at,
+        began_at=how.began_at if how.began_at is not None else seen.began_at,
+        ended_at=how.ended_at,
+        host=how.host,
+        attempts=max(seen.begun, end.attempt),
+    )
+
+
+def _from_word(facts: JobFacts, word: Word | None, cause: Cause) -> Ending:
+    """All by the scheduler's record; what it does not say stays open."""
+    seen = facts.seen
+    record = word.ending if word is not None and word.ending is not None else None
+    exit_code, signal = (record.exit_code, record.signal) if record is not None else (None, None)
+    began_at = record.began_at if record is not None and record.began_at is not None else seen.began_at
+    shepherd = cause is Cause.SHEPHERD
+    began = seen.begun > 0 or seen.ran or began_at is not None or exit_code is not None or signal is not None
+    message = record.message if record is not None else ""
+    if shepherd:
+        message = message or _SHEPHERD[exit_code or 125]
+        exit_code = signal = None
+    elif cause is Cause.LOST:
+        message = "neither queue nor accounting knows the job any more, and it left no receipt"
+    elif not message and word is not None and word.reason:
+        message = word.reason
+    return Ending(
+        state=_state(cause, exit_code),
+        cause=cause,
+        exit_code=exit_code,
+        signal=signal,
+        core_dumped=record.core_dumped if record is not None else False,
+        aborted=shepherd or not began,
+        message=message,
+        usage=record.usage if record is not None else Usage(),
+        submitted_at=facts.terms.submitted_at,
+        began_at=began_at,
+        ended_at=record.ended_at if record is not None else None,
+        host=record.host if record is not None else None,
+        attempts=max(seen.begun, seen.attempt, 1),
+    )
+
+
+_SHEPHERD = {
+    125: "the batch script could not run the shepherd on the node",
+    126: "the shepherd's interpreter on the node cannot be executed",
+    127: "the shepherd's interpreter was not found on the node",
+}
+
+
+def merge_usage(first: Usage, second: Usage) -> Usage:
+    """What the first leaves open is taken from the second; ``native`` is the second's, the first's names on top."""
+    names = [name for name in Usage.__struct_fields__ if name != "native"]
+    fields = {name: getattr(first, name) if getattr(first, name) is not None else getattr(second, name) for name in names}
+    return Usage(**fields, native={**second.native, **first.native})
