@@ -28,7 +28,46 @@ _READERS = 4  # connections kept for reading
 _OPENING = threading.Lock()  # closing a descriptor of the file would drop the process's locks on it: open one at a time
 _LEFT_BEHIND: list[sqlite3.Connection] = []  # a forked child must neither use nor close its parent's connections
 
-NETWORK_TYPES = frozenset({"9p", "acfs", "afs", "aufs", "beegfs", "ceph", "cifs", "cvfs", "drvfs", "fhgfs", "fuse.ceph", "fuse.glusterfs", "fuse.gpfs", "fuse.juicefs", "fuse.s3fs", "fuse.sshfs", "gfs", "gfs2", "glusterfs", "gpfs", "ibrix", "lustre", "mmfs", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs", "wekafs"})
+NETWORK_TYPES = frozenset(
+    {
+        "9p",
+        "acfs",
+        "afs",
+        "aufs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "cvfs",
+        "drvfs",
+        "fhgfs",
+        "fuse.ceph",
+        "fuse.glusterfs",
+        "fuse.gpfs",
+        "fuse.juicefs",
+        "fuse.s3fs",
+        "fuse.sshfs",
+        "gfs",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "ibrix",
+        "lustre",
+        "mmfs",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "panfs",
+        "prl_fs",
+        "pvfs2",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "vboxsf",
+        "virtiofs",
+        "wekafs",
+    }
 )
 
 
