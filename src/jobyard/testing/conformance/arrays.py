@@ -21,7 +21,7 @@ class Arrays:
     @pytest.fixture(autouse=True)
     def _arrays(self, session: Session, features: Features) -> None:
         if not features.capabilities.arrays:
-            with refuses(features, "indices"):
+            with refuses(features, "arrays"):
                 session.submit_array(jobs.succeed(), range(1, 3))
             pytest.skip(f"{features.scheduler} has no arrays, and refused one as it should")
 

@@ -34,7 +34,35 @@ __all__ = [
     "running_client",
 ]
 
-FINAL = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+# What only the scheduler can do for a job (docs/architecture.md); the shepherd sees to all the rest, the same everywhere.
+SCHEDULERS_WORK = frozenset(
+    {
+        "nodes",
+        "processes",
+        "processes_per_node",
+        "cores",
+        "gpus",
+        "memory_bytes",
+        "exclusive",
+        "walltime_s",
+        "soft_walltime_s",
+        "run_time_s",
+        "soft_run_time_s",
+        "cpu_time_s",
+        "queue",
+        "account",
+        "reservation",
+        "priority",
+        "begin_at",
+        "deadline_at",
+        "hold",
+        "rerunnable",
+        "immediate",
+        "native",
+        "category",
+        "email",
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +96,8 @@ class Features:
         return self.causes.get(situation) or {Cause(situation)}
 
     def honours(self, attribute: str) -> bool:
-        """The scheduler takes this field of JobDescription, Resources or Limits."""
-        return attribute in self.capabilities.attributes
+        """The scheduler takes this field of JobDescription, Resources or Limits, or the shepherd does its work."""
+        return attribute not in SCHEDULERS_WORK or attribute in self.capabilities.attributes
 
     def can(self, action: Action) -> bool:
         """The scheduler knows this action."""

@@ -1,0 +1,131 @@
+"""The conformance suite on the stand-in: commands on PATH, the real shepherd, and nothing of jobyard in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from conformance.yards import private_yard
+from jobyard import Session
+from jobyard.schedulers.command import CommandScheduler
+from jobyard.testing import conformance, standin
+
+SLOTS = 4
+GRACE_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def contact() -> Iterator[str]:
+    """A cell of four slots, in folders of its own."""
+    with private_yard() as folder, standin.install(folder / "cell", slots=SLOTS, kill_grace_s=GRACE_S) as cell:
+        yield cell.contact
+
+
+@pytest.fixture
+def session(contact: str) -> Iterator[Session]:
+    """A fresh session."""
+    with Session(contact) as session:
+        yield session
+
+
+@pytest.fixture
+def features(contact: str, session: Session) -> conformance.Features:
+    """A small batch system: asked by commands, quick to answer."""
+    scheduler = session.scheduler
+    assert isinstance(scheduler, CommandScheduler)
+    return conformance.Features(
+        contact=contact,
+        scheduler="standin",
+        capabilities=session.capabilities,
+        deadline_s=30,
+        poll_s=5,
+        cancel_grace_s=GRACE_S + 10,
+        walltime_s=1,
+        walltime_late_s=5,
+        many=200,
+        whole={"cores": SLOTS},
+        honours_priority=True,
+        enforces_memory=True,
+        commands_run=lambda: sum(scheduler.commands_run.values()),
+    )
+
+
+class TestSubmit(conformance.Submit):
+    """Submitting."""
+
+
+class TestArrays(conformance.Arrays):
+    """Array jobs."""
+
+
+class TestControl(conformance.Control):
+    """Control in each state."""
+
+
+class TestEndings(conformance.Endings):
+    """How jobs end."""
+
+
+class TestStreams(conformance.Streams):
+    """Input, output, error."""
+
+
+class TestEnvironment(conformance.Environment):
+    """The environment."""
+
+
+class TestHostileBytes(conformance.HostileBytes):
+    """Bytes are bytes."""
+
+
+class TestLimits(conformance.Limits):
+    """Limits of processes."""
+
+
+class TestDependencies(conformance.Dependencies):
+    """Jobs after jobs."""
+
+
+class TestBeginTime(conformance.BeginTime):
+    """Jobs not before a moment."""
+
+
+class TestPriority(conformance.Priority):
+    """Which goes first."""
+
+
+class TestReopen(conformance.Reopen):
+    """One session, several processes."""
+
+
+class TestWaiting(conformance.Waiting):
+    """Waiting."""
+
+
+class TestCallbacks(conformance.Callbacks):
+    """Being told."""
+
+
+class TestListing(conformance.Listing):
+    """What jobs there are."""
+
+
+class TestLaunchers(conformance.Launchers):
+    """Launchers and scripts."""
+
+
+class TestStaging(conformance.Staging):
+    """Files in and out."""
+
+
+class TestLitter(conformance.Litter):
+    """Nothing left behind."""
+
+
+class TestCost(conformance.Cost):
+    """Nothing that grows."""
+
+
+class TestFork(conformance.Fork):
+    """Forked children."""
