@@ -1,4 +1,4 @@
-"""``config.toml``, the folders that jobyard keeps things in, and which contact is meant.
+"""``config.toml``, and which contact is meant.
 
     [defaults]                      # options of every contact, and the contact itself
     contact = "site:cluster"
@@ -28,6 +28,7 @@ import msgspec
 
 from .contact import Contact, known_options
 from .errors import AmbiguousContact, ConfigurationError, InvalidContact
+from .folders import config_path, state_dir, work_root
 
 __all__ = ["Config", "Site", "config_path", "load", "parse", "resolve", "state_dir", "work_root"]
 
@@ -49,46 +50,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     defaults: Mapping[str, str] = {}
     local: Mapping[str, str] = {}
     sites: Mapping[str, Site] = {}
-
-
-# Folders --------------------------------------------------------------------------------------------------------------
-
-
-def _named(variable: str) -> Path | None:
-    value = os.environ.get(variable)
-    if not value:
-        return None
-    if not os.path.isabs(value):
-        raise ConfigurationError(f"{variable} is {value!r}; write an absolute path")
-    return Path(os.path.normpath(value))
-
-
-def config_path() -> Path:
-    """Where the configuration file is, or would be. ConfigurationError: JOBYARD_CONFIG is not absolute."""
-    named = _named("JOBYARD_CONFIG")
-    if named is not None:
-        return named
-    import platformdirs  # here: what needs no folder of the platform's does not pay for it
-
-    return Path(platformdirs.user_config_dir("jobyard")) / "config.toml"
-
-
-def state_dir() -> Path:
-    """The folder of journal and embedded scheduler; not made here. ConfigurationError: JOBYARD_STATE_DIR is not absolute."""
-    named = _named("JOBYARD_STATE_DIR")
-    if named is not None:
-        return named
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("jobyard"))
-
-
-def work_root() -> Path:
-    """The folder of the jobs' folders, ``jobyard-UID`` under JOBYARD_WORK_DIR or else under ``work`` in the state folder.
-
-    It must be the same folder on the compute nodes. Not made here. ConfigurationError: JOBYARD_WORK_DIR is not absolute.
-    """
-    return (_named("JOBYARD_WORK_DIR") or state_dir() / "work") / f"jobyard-{os.getuid()}"
 
 
 # The file -------------------------------------------------------------------------------------------------------------

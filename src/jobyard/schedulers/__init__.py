@@ -85,7 +85,7 @@ def found() -> list[str]:
 
 def open_scheduler(contact: Contact) -> Scheduler:
     """The scheduler that a resolved contact names. NoScheduler: unknown, without an adapter, or not on this machine."""
-    from ..config import state_dir
+    from ..folders import state_dir
 
     entry = find_known(contact.scheduler)
     if not entry.target:
