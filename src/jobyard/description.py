@@ -77,6 +77,9 @@ def _check_rest(job: JobDescription) -> None:
                 _check_path(field, stage.target)
         for path in job.cleanup:
             _check_path("cleanup", path)
+        from .staging import check_stages
+
+        check_stages(job.stage_in, job.stage_out, job.cleanup)
     if not isinstance(job.launcher, str) or not job.launcher:
         raise InvalidJob("launcher is a launcher's name, such as 'single' or 'mpirun'", field="launcher")
     for field in ("launcher_options", "native", "email"):
