@@ -63,8 +63,9 @@ class FolderWatch:
             for folder in folders:
                 self._add(absolute(self._host, folder))
         finally:
-            if self._found or self._looked:
-                self.wake()
+            with self._lock:
+                if self._waiting:  # it shall look at these too
+                    _fill(self._wake_write, b"l")
 
     def _add(self, folder: str) -> None:
         with self._lock:
@@ -121,7 +122,7 @@ class FolderWatch:
         while True:
             with self._lock:
                 self._check_open()
-                woken = _drain(self._wake_read)
+                woken = b"w" in _drain(self._wake_read)
                 found = self._collect()
                 next_look = self._next_look if self._looked else None
             now = time.monotonic()
@@ -189,7 +190,7 @@ class FolderWatch:
     def wake(self) -> None:
         with self._lock:
             if not self._closed:
-                _fill(self._wake_write)
+                _fill(self._wake_write, b"w")
 
     def close(self) -> None:
         with self._lock:
@@ -199,7 +200,7 @@ class FolderWatch:
                 self._folders.clear()
                 self._looked.clear()
                 if self._waiting:
-                    _fill(self._wake_write)  # that thread releases: a number still polled must not be used again
+                    _fill(self._wake_write, b"w")  # that thread releases: a number still polled must not be used again
                 else:
                     self._release()
 
@@ -308,18 +309,18 @@ def _file_system(folder: str) -> str:
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-def _fill(fd: int) -> None:
+def _fill(fd: int, data: bytes) -> None:
     try:
-        os.write(fd, b"w")
+        os.write(fd, data)
     except BlockingIOError:  # it is full: the wait is woken already
         pass
 
 
-def _drain(fd: int) -> bool:
+def _drain(fd: int) -> bytes:
     try:
-        return bool(os.read(fd, 4096))
+        return os.read(fd, 4096)
     except BlockingIOError:
-        return False
+        return b""
 
 
 def _pipe() -> tuple[int, int]:

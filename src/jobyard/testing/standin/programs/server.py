@@ -5,9 +5,11 @@ It keeps the jobs, runs them, and answers the commands; see client.py for how th
 
 from __future__ import annotations
 
+import fcntl
 import heapq
 import json
 import os
+import select
 import selectors
 import shlex
 import signal
@@ -64,6 +66,17 @@ class Server:
         self.open: dict[socket.socket, bytearray] = {}
         self.used_at = time.time()
         self.stopping = False
+        self._listen()
+        self.woken, tell = os.pipe()
+        for fd in (self.woken, tell):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self.selector.register(self.woken, selectors.EVENT_READ)
+        with open("server.pid", "w", encoding="ascii") as file:
+            file.write(str(os.getpid()))
+
+    def _listen(self) -> None:
         if os.path.lexists("socket"):
             os.unlink("socket")
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -73,14 +86,6 @@ class Server:
         self.listener.setblocking(False)
         self.inode = os.stat("socket").st_ino
         self.selector.register(self.listener, selectors.EVENT_READ)
-        self.woken, tell = os.pipe()
-        for fd in (self.woken, tell):
-            os.set_blocking(fd, False)
-        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        self.selector.register(self.woken, selectors.EVENT_READ)
-        with open("server.pid", "w", encoding="ascii") as file:
-            file.write(str(os.getpid()))
 
     # The loop
 
@@ -94,7 +99,7 @@ class Server:
             self.machine.schedule(now)
             self._send_late(now)
             if now >= look_at:
-                if not self._wanted(now):
+                if not self._wanted(now) and self._retired():
                     break
                 look_at = now + 1.0
             moments = [look_at, self.machine.next_moment(now) or NEVER, self.later[0][0] if self.later else NEVER]
@@ -116,6 +121,31 @@ class Server:
         coming = any(job.spec.begin is not None and job.spec.begin > now for job in self.machine.waiting)
         busy = self.machine.running or self.faults.waiting or self.open or coming
         return bool(busy) or now < self.used_at + self.config["idle_s"]
+
+    def _retired(self) -> bool:
+        """Nobody can reach us any more; False where a command came at the last moment."""
+        try:
+            lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat("socket").st_ino != self.inode:  # another server's
+                return True
+            os.unlink("socket")
+            if not select.select([self.listener], [], [], 0)[0]:
+                return True
+            self._accept()
+            self.selector.unregister(self.listener)
+            self.listener.close()
+            self._listen()
+            return False
+        except BlockingIOError:  # a command looks for a server just now
+            return False
+        except FileNotFoundError:
+            return True
+        finally:
+            os.close(lock)
 
     def _accept(self) -> None:
         try:
@@ -432,12 +462,6 @@ def main() -> None:
     server = Server(sys.argv[1])
     os.write(3, b"!")
     os.close(3)
-    try:
-        server.run()
-    finally:
-        if not server.stopping or os.path.lexists("socket"):
-            try:
-                if os.stat("socket").st_ino == server.inode:
-                    os.unlink("socket")
-            except FileNotFoundError:
-                pass  # the folder is gone, and with it the socket
+    server.run()
+    if server.stopping:
+        os.unlink("socket")

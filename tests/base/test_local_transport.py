@@ -1,0 +1,280 @@
+"""The transport to this machine: the suite of all transports, and what is its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobyard.testing.transport_suite import TransportSuite, assert_gone, await_names, run
+from jobyard.transports import process as process_module
+from jobyard.transports.base import Command, OutputTooLarge, PathError, Timeouts, TransferTimeout, Transport
+from jobyard.transports.local import LocalTransport
+from jobyard.transports.watch import FolderWatch
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    made = LocalTransport()
+    yield made
+    made.close()
+
+
+class TestLocalTransport(TransportSuite):
+    """All of it."""
+
+    latency_s = 0.02
+
+    @pytest.fixture
+    def transport(self) -> Iterator[Transport]:
+        made = LocalTransport()
+        yield made
+        made.close()
+
+
+class TestLocalTransportByLooking(TransportSuite):
+    """The same where no file system has inotify."""
+
+    latency_s = 0.5
+
+    @pytest.fixture
+    def transport(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
+        monkeypatch.setattr("jobyard.transports.watch._Inotify.open", classmethod(lambda cls: None))
+        made = LocalTransport(look_every_s=0.01)
+        yield made
+        made.close()
+
+
+def test_is_a_transport(transport: Transport) -> None:
+    assert isinstance(transport, Transport)
+
+
+def test_more_output_than_the_cap_ends_the_command(tmp_path: Path) -> None:
+    with_cap = LocalTransport(output_cap_bytes=100_000)
+    for stream in ("", ">&2"):
+        with pytest.raises(OutputTooLarge, match="100000 bytes"):
+            run(with_cap, "/bin/sh", "-c", f'echo $$ > "$1"; exec yes {stream}', "sh", str(tmp_path / "pid"))
+        assert_gone(int((tmp_path / "pid").read_text()))
+    assert len(run(with_cap, "/usr/bin/head", "-c", "100000", "/dev/zero").stdout) == 100_000
+
+
+def test_the_transports_own_limits_of_time(tmp_path: Path) -> None:
+    from jobyard.transports.base import CommandTimeout
+
+    hasty = LocalTransport(timeouts=Timeouts(command_s=0.2, transfer_s=0.0))
+    with pytest.raises(CommandTimeout, match=r"0\.2 s"):
+        run(hasty, "/bin/sleep", "600")
+    (tmp_path / "a").write_bytes(b"x")
+    with pytest.raises(TransferTimeout, match="within 0 s"):
+        hasty.put(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_command_that_may_not_be_killed_is_left_and_reaped_later(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a setuid program: killpg says EPERM."""
+    from jobyard.transports.base import CommandTimeout
+
+    real_killpg = os.killpg
+
+    def refused(pid: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", refused)
+    began = time.monotonic()
+    with pytest.raises(CommandTimeout):
+        run(transport, "/bin/sh", "-c", 'echo $$ > "$1"; exec sleep 600', "sh", str(tmp_path / "pid"), timeout_s=0.3)
+    assert time.monotonic() - began < 20
+    pid = int((tmp_path / "pid").read_text())
+    assert Path(f"/proc/{pid}").exists()
+    monkeypatch.undo()
+    real_killpg(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    run(transport, "/bin/true")
+    assert not Path(f"/proc/{pid}").exists(), "it stays a zombie"
+    assert not process_module._left
+
+
+def test_no_command_leaves_a_zombie_or_a_descriptor(transport: Transport) -> None:
+    run(transport, "/bin/true")
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        run(transport, "/bin/sh", "-c", "exit 1")
+    assert set(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_watches_leave_no_descriptor(transport: Transport, tmp_path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        with transport.watch([str(tmp_path)]) as watch:
+            watch.wait(0)
+    forgotten = FolderWatch("local")
+    del forgotten
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+_INTERRUPTED = """
+import os, sys
+from jobyard.transports.local import LocalTransport
+from jobyard.transports.base import Command
+t = LocalTransport()
+print("ready", flush=True)
+try:
+    if sys.argv[2] == "run":
+        t.run(Command(argv=("/bin/sh", "-c", 'echo $$ > "$1"; exec sleep 600', "sh", sys.argv[1])))
+    else:
+        watch = t.watch([os.path.dirname(sys.argv[1])])
+        open(sys.argv[1], "w").write("0")
+        while True:
+            watch.wait(None)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize("what", ["run", "watch"])
+def test_ctrl_c_interrupts_and_leaves_nothing_running(tmp_path: Path, what: str) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with subprocess.Popen([sys.executable, "-c", _INTERRUPTED, gate, what], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        pid = int(gate.read_text())
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.readline() == "interrupted\n"
+        assert child.wait(30) == 0
+    if pid:
+        assert_gone(pid)
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
+    """A file-size limit stands for the full disk."""
+    code = """
+import os, resource, signal, sys
+from jobyard.transports.local import LocalTransport
+from jobyard.transports.base import PathError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+try:
+    LocalTransport().write_file(sys.argv[1], b"x" * 1000000)
+except PathError as error:
+    print(error.errno, error)
+"""
+    result = subprocess.run([sys.executable, "-c", code, tmp_path / "file"], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("27 local: cannot write ")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_environment_is_this_process_s_with_additions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROM_OUTSIDE", "1")
+    made = LocalTransport(environment={"ADDED": "2"})
+    assert (made.environment()["FROM_OUTSIDE"], made.environment()["ADDED"]) == ("1", "2")
+    assert (
+        made.run(Command(argv=("/bin/sh", "-c", 'echo "$FROM_OUTSIDE$ADDED$THREE"'), environment={"THREE": "3"})).stdout == b"123\n"
+    )
+
+
+# The watch ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_overflow_of_the_kernels_queue_loses_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [tmp_path / str(number) for number in range(3)]
+    for folder in folders:
+        folder.mkdir()
+    with FolderWatch("local") as watch:
+        watch.add(map(str, folders))
+        assert watch._inotify is not None
+        lost = iter([[(-1, 0x4000, b"")]])
+        for folder in folders:
+            (folder / f"f{folder.name}").write_bytes(b"")
+        real = watch._inotify.read
+        monkeypatch.setattr(watch._inotify, "read", lambda: next(lost, None) or real())
+        found = watch.wait(10)
+    assert {(item.folder, item.name) for item in found} == {(str(folder), f"f{folder.name}") for folder in folders}
+
+
+def test_folders_beyond_the_kernels_watches_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FolderWatch("local", look_every_s=0.01) as watch:
+        assert watch._inotify is not None
+        monkeypatch.setattr(watch._inotify, "add", lambda path: None)
+        watch.add([str(tmp_path)])
+        (tmp_path / "file").write_bytes(b"")
+        await_names(watch, {"file"})
+
+
+def test_a_folder_under_two_names_is_watched_under_both(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with FolderWatch("local", look_every_s=0.01) as watch:
+        watch.add([str(tmp_path / "real"), str(tmp_path / "link")])
+        (tmp_path / "real" / "file").write_bytes(b"")
+        found = {item.folder for item in await_names(watch, {"file"})}
+        while len(found) < 2:
+            found |= {item.folder for item in watch.wait(10)}
+    assert found == {str(tmp_path / "real"), str(tmp_path / "link")}
+
+
+def test_looking_costs_one_stat_of_a_quiet_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.utime(tmp_path, (1e9, 1e9))
+    listings: list[str] = []
+    real = os.listdir
+
+    def listdir(path: str) -> list[str]:
+        listings.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    with FolderWatch("local", look_every_s=0.0, use_inotify=False) as watch:
+        watch.add([str(tmp_path)])
+        for _ in range(5):
+            watch.wait(0)
+        assert len(listings) == 1
+        (tmp_path / "file").write_bytes(b"")
+        assert [item.name for item in watch.wait(10)] == ["file"]
+
+
+def test_a_folder_away_for_a_while_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system that fails for a moment: no name is lost, and nothing is raised."""
+    real, away = os.stat, threading.Event()
+
+    def stat(path: str, **more: object) -> os.stat_result:
+        if away.is_set() and path == str(tmp_path):
+            raise OSError(116, "Stale file handle")
+        return real(path)
+
+    with FolderWatch("local", look_every_s=0.0, use_inotify=False) as watch:
+        watch.add([str(tmp_path)])
+        monkeypatch.setattr(os, "stat", stat)
+        away.set()
+        (tmp_path / "file").write_bytes(b"")
+        assert list(watch.wait(0)) == []
+        away.clear()
+        assert [item.name for item in watch.wait(10)] == ["file"]
+
+
+def test_one_thread_waits_at_a_time(tmp_path: Path) -> None:
+    with FolderWatch("local") as watch:
+        waiter = threading.Thread(target=watch.wait, args=(None,))
+        waiter.start()
+        while not watch._waiting:
+            time.sleep(0.001)
+        with pytest.raises(RuntimeError, match="one thread"):
+            watch.wait(0)
+        watch.wake()
+        waiter.join(30)
+
+
+def test_a_put_does_not_read_a_pipe(transport: Transport, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PathError, match="regular"):
+        transport.put(str(tmp_path / "pipe"), str(tmp_path / "target"))
