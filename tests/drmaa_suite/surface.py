@@ -1,0 +1,215 @@
+"""The public surface of drmaa-python 0.7.9, written from its documentation: what test_surface compares ours with."""
+
+from __future__ import annotations
+
+MODULES = ("const", "errors", "helpers", "session", "version", "wrappers")
+
+# Constants of drmaa.const: those with a fixed value.
+VALUES: dict[str, object] = {
+    "ATTR_BUFFER": 1024,
+    "CONTACT_BUFFER": 1024,
+    "DRM_SYSTEM_BUFFER": 1024,
+    "DRMAA_IMPLEMENTATION_BUFFER": 1024,
+    "ERROR_STRING_BUFFER": 1024,
+    "JOBNAME_BUFFER": 1024,
+    "SIGNAL_BUFFER": 32,
+    "TIMEOUT_WAIT_FOREVER": -1,
+    "TIMEOUT_NO_WAIT": 0,
+    "JOB_IDS_SESSION_ANY": b"DRMAA_JOB_IDS_SESSION_ANY",
+    "JOB_IDS_SESSION_ALL": b"DRMAA_JOB_IDS_SESSION_ALL",
+    "SUBMISSION_STATE_ACTIVE": "drmaa_active",
+    "SUBMISSION_STATE_HOLD": "drmaa_hold",
+    "PLACEHOLDER_HD": b"$drmaa_hd_ph$",
+    "PLACEHOLDER_WD": b"$drmaa_wd_ph$",
+    "PLACEHOLDER_INCR": b"$drmaa_incr_ph$",
+    "REMOTE_COMMAND": b"drmaa_remote_command",
+    "JS_STATE": b"drmaa_js_state",
+    "WD": b"drmaa_wd",
+    "JOB_CATEGORY": b"drmaa_job_category",
+    "NATIVE_SPECIFICATION": b"drmaa_native_specification",
+    "BLOCK_EMAIL": b"drmaa_block_email",
+    "START_TIME": b"drmaa_start_time",
+    "JOB_NAME": b"drmaa_job_name",
+    "INPUT_PATH": b"drmaa_input_path",
+    "OUTPUT_PATH": b"drmaa_output_path",
+    "ERROR_PATH": b"drmaa_error_path",
+    "JOIN_FILES": b"drmaa_join_files",
+    "TRANSFER_FILES": b"drmaa_transfer_files",
+    "DEADLINE_TIME": b"drmaa_deadline_time",
+    "WCT_HLIMIT": b"drmaa_wct_hlimit",
+    "WCT_SLIMIT": b"drmaa_wct_slimit",
+    "DURATION_HLIMIT": b"drmaa_duration_hlimit",
+    "DURATION_SLIMIT": b"drmaa_duration_slimit",
+    "V_ARGV": b"drmaa_v_argv",
+    "V_EMAIL": b"drmaa_v_email",
+    "V_ENV": b"drmaa_v_env",
+    "NO_MORE_ELEMENTS": 25,
+}
+CONST_FUNCTIONS = {
+    "status_to_string": ["status"],
+    "job_state": ["code"],
+    "control_action_to_string": ["code"],
+    "string_to_control_action": ["operation"],
+    "submission_state": ["code"],
+}
+STATES = {
+    "UNDETERMINED": 0x00,
+    "QUEUED_ACTIVE": 0x10,
+    "SYSTEM_ON_HOLD": 0x11,
+    "USER_ON_HOLD": 0x12,
+    "USER_SYSTEM_ON_HOLD": 0x13,
+    "RUNNING": 0x20,
+    "SYSTEM_SUSPENDED": 0x21,
+    "USER_SUSPENDED": 0x22,
+    "USER_SYSTEM_SUSPENDED": 0x23,
+    "DONE": 0x30,
+    "FAILED": 0x40,
+}
+ACTIONS = ["SUSPEND", "RESUME", "HOLD", "RELEASE", "TERMINATE"]  # codes 0 to 4
+
+# Code to exception; the plain names are without "Exception".
+CODES = {
+    1: "Internal",
+    2: "DrmCommunication",
+    3: "Authorization",
+    4: "InvalidArgument",
+    5: "NoActiveSession",
+    6: "OutOfMemory",
+    7: "InvalidContactString",
+    8: "DefaultContactString",
+    9: "NoDefaultContactStringSelected",
+    10: "DrmsInit",
+    11: "AlreadyActiveSession",
+    12: "DrmsExit",
+    13: "InvalidAttributeFormat",
+    14: "InvalidAttributeValue",
+    15: "ConflictingAttributeValues",
+    16: "TryLater",
+    17: "DeniedByDrm",
+    18: "InvalidJob",
+    19: "ResumeInconsistentState",
+    20: "SuspendInconsistentState",
+    21: "HoldInconsistentState",
+    22: "ReleaseInconsistentState",
+    23: "ExitTimeout",
+}
+CODELESS = ["IllegalState", "InvalidJobTemplate", "UnsupportedAttribute"]
+SECOND_BASE: dict[str, type[Exception]] = {
+    "ConflictingAttributeValues": AttributeError,
+    "InvalidAttributeFormat": AttributeError,
+    "UnsupportedAttribute": AttributeError,
+    "InvalidArgument": AttributeError,
+    "InvalidAttributeValue": AttributeError,
+    "OutOfMemory": MemoryError,
+}
+
+# Static methods of Session: parameters with their defaults ("" for none).
+SESSION_METHODS: dict[str, dict[str, object]] = {
+    "initialize": {"contactString": None},
+    "exit": {},
+    "createJobTemplate": {},
+    "deleteJobTemplate": {"jobTemplate": ""},
+    "runJob": {"jobTemplate": ""},
+    "runBulkJobs": {"jobTemplate": "", "beginIndex": "", "endIndex": "", "step": ""},
+    "control": {"jobId": "", "operation": ""},
+    "synchronize": {"jobIds": "", "timeout": -1, "dispose": False},
+    "wait": {"jobId": "", "timeout": -1},
+    "jobStatus": {"jobId": ""},
+}
+SESSION_PROPERTIES = ["contact", "drmsInfo", "drmaaImplementation", "version"]
+SESSION_CONSTANTS = {
+    "TIMEOUT_WAIT_FOREVER": -1,
+    "TIMEOUT_NO_WAIT": 0,
+    "JOB_IDS_SESSION_ANY": b"DRMAA_JOB_IDS_SESSION_ANY",
+    "JOB_IDS_SESSION_ALL": b"DRMAA_JOB_IDS_SESSION_ALL",
+}
+TEMPLATE_ATTRIBUTES = {
+    "remoteCommand": "drmaa_remote_command",
+    "jobSubmissionState": "drmaa_js_state",
+    "workingDirectory": "drmaa_wd",
+    "jobCategory": "drmaa_job_category",
+    "nativeSpecification": "drmaa_native_specification",
+    "blockEmail": "drmaa_block_email",
+    "startTime": "drmaa_start_time",
+    "jobName": "drmaa_job_name",
+    "inputPath": "drmaa_input_path",
+    "outputPath": "drmaa_output_path",
+    "errorPath": "drmaa_error_path",
+    "joinFiles": "drmaa_join_files",
+    "transferFiles": "drmaa_transfer_files",
+    "deadlineTime": "drmaa_deadline_time",
+    "hardWallclockTimeLimit": "drmaa_wct_hlimit",
+    "softWallclockTimeLimit": "drmaa_wct_slimit",
+    "hardRunDurationLimit": "drmaa_duration_hlimit",
+    "softRunDurationLimit": "drmaa_duration_slimit",
+    "args": "drmaa_v_argv",
+    "email": "drmaa_v_email",
+    "jobEnvironment": "drmaa_v_env",
+}
+TEMPLATE_CONSTANTS = {
+    "HOME_DIRECTORY": "$drmaa_hd_ph$",
+    "WORKING_DIRECTORY": "$drmaa_wd_ph$",
+    "PARAMETRIC_INDEX": "$drmaa_incr_ph$",
+}
+JOB_INFO_FIELDS = (
+    "jobId",
+    "hasExited",
+    "hasSignal",
+    "terminatedSignal",
+    "hasCoreDump",
+    "wasAborted",
+    "exitStatus",
+    "resourceUsage",
+)
+HELPERS = [
+    "BoolConverter",
+    "IntConverter",
+    "SessionStringAttribute",
+    "Version",
+    "SessionVersionAttribute",
+    "Attribute",
+    "VectorAttribute",
+    "DictAttribute",
+    "attributes_iterator",
+    "adapt_rusage",
+    "vector_attribute_iterator",
+    "attribute_names_iterator",
+    "vector_attribute_names_iterator",
+    "run_bulk_job",
+    "c",
+    "string_vector",
+    "attribute_setter",
+    "attribute_getter",
+]
+WRAPPERS = [
+    "STRING",
+    "error_buffer",
+    "py_drmaa_init",
+    "py_drmaa_exit",
+    "drmaa_init",
+    "drmaa_exit",
+    "drmaa_run_job",
+    "drmaa_run_bulk_jobs",
+    "drmaa_control",
+    "drmaa_wait",
+    "drmaa_synchronize",
+    "drmaa_job_ps",
+    "drmaa_version",
+    "drmaa_strerror",
+    "drmaa_get_contact",
+    "drmaa_set_attribute",
+    "drmaa_get_vector_attribute",
+]
+ROOT_NAMES = sorted(
+    [
+        *VALUES,
+        *CONST_FUNCTIONS,
+        "JobState",
+        "JobControlAction",
+        "JobSubmissionState",
+        *(f"{name}Exception" for name in [*CODES.values(), *CODELESS]),
+        "Session",
+        "JobTemplate",
+        "JobInfo",
+    ]
+)
