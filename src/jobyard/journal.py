@@ -8,141 +8,56 @@ is not written and has to be derived again, so every observer sees the same hist
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-import msgspec
-
+from . import journal_changes as changes_
 from . import leases
 from .errors import UnknownJob
-from .evidence import JobFacts, Terms, seen_from_text, seen_to_text, tell
-from .job import By, Ending, JobDescription, JobState, Observation, Transition, description_from_data, to_data
+from .evidence import Terms, seen_to_text
+from .job import JobDescription, JobState, Transition, description_from_data
+from .journal_rows import (
+    FINAL,
+    FOREIGN,
+    Change,
+    Fed,
+    Intent,
+    JobRow,
+    SessionRow,
+    SubmissionRow,
+    described,
+    entries,
+    evidence,
+    fed,
+    history,
+    in_chunks,
+    job_rows,
+    marks,
+    submissions,
+)
 from .journal_store import Store, from_sql, to_sql
 from .keeper import Entry, Evidence
 
 __all__ = ["Change", "Fed", "Intent", "JobRow", "Journal", "SessionRow", "SubmissionRow"]
 
-FOREIGN = "foreign"  # the kind of a submission that stands for an attached job
-MOST_OBSERVATIONS = 64  # kept of one job; past that, those in the middle go
-_FIRST, _LAST = 16, 32  # so many of the first and the last stay
-_MANY = 500  # values in one SQL statement
-_FINAL = "('done', 'failed', 'cancelled')"
-_STATES = {state.value: state for state in JobState}
-_BYS: dict[str | None, By | None] = {None: None, **{by.value: by for by in By}}
-
-
-class SessionRow(msgspec.Struct, frozen=True):
-    """A session. ``login``: what sessions share that ask the same scheduler as the same user."""
-
-    id: str
-    contact: str
-    login: str
-    created: float
-
-
-class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """One submission, before anything is sent."""
-
-    token: str
-    nonce: str
-    session: str
-    kind: str  # a Kind
-    folder: str
-    work_root: str
-    description: JobDescription
-    terms: Terms
-    indices: Sequence[int] = ()  # ARRAY: the user's
-    changes: Sequence[Mapping[str, Any]] = ()  # of each job in order: the fields, as to_data writes them, that it has otherwise
-    jobs: int = 1  # how many; with ``indices`` or ``changes``, their number
-    max_running: int | None = None
-    array: str | None = None  # the array's token
-
-    @property
-    def count(self) -> int:
-        """Its number of jobs."""
-        return len(self.indices) or len(self.changes) or self.jobs
-
-
-class SubmissionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A submission as recorded; shared by the rows of its jobs, whose keys follow each other from ``first_key``."""
-
-    number: int
-    token: str
-    nonce: str
-    session: str
-    kind: str
-    array: str | None
-    folder: str
-    work_root: str
-    name: str
-    terms: Terms
-    max_running: int | None
-    accepted: bool
-    owner: str | None
-    at: float
-    array_id: str | None
-    first_key: int
-    jobs: int
-
-    def job_token(self, key: int) -> str:
-        """The token of one of its jobs: the submission's, and the job's number where it is one of several."""
-        return self.token if self.kind in ("single", FOREIGN) else f"{self.token}.{key - self.first_key}"
-
-
-class JobRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as recorded. ``version`` goes with each Change that is derived from it."""
-
-    key: int
-    version: int
-    facts: JobFacts
-    submission: SubmissionRow
-    index: int | None = None
-
-    @property
-    def position(self) -> int:
-        """Its number within the submission, from 0."""
-        return self.key - self.submission.first_key
-
-    @property
-    def token(self) -> str:
-        """The job's token."""
-        return self.submission.job_token(self.key)
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``reconcile`` made of one job: new facts, the transitions, and the observations worth keeping."""
-
-    key: int
-    version: int  # of the row that it was derived from
-    facts: JobFacts
-    transitions: Sequence[Transition] = ()
-    observations: Sequence[Observation] = ()
-
-
-class Fed(msgspec.Struct, frozen=True):
-    """One line of the feed of changes. ``number`` grows with each; the next look asks for those after it."""
-
-    number: int
-    key: int
-    transition: Transition
+_SESSION = "(SELECT number FROM sessions WHERE id = ?)"
+_SESSIONS = "SELECT id, contact, login, created FROM sessions"
 
 
 class Journal:
     """The journal in one file. Every method may be called from any thread; all raise JournalError where the file fails them.
 
-    ``clock``: seconds since the epoch. A fork may use its parent's object: it opens the file anew.
+    ``clock``: seconds since the epoch. A forked child may go on using its parent's object: it opens the file anew.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:
         self._store = Store(path)
         self._clock = clock
-        self._seen_version = -1
+        self._data_version = -1
         self._me = leases.Identity.of_this_process()
 
     @property
@@ -152,7 +67,7 @@ class Journal:
 
     @property
     def owner(self) -> str:
-        """The name of this process's own lease, which its intents carry."""
+        """The name of this object's own lease, which its intents carry."""
         return self._identity().name
 
     @property
@@ -165,7 +80,7 @@ class Journal:
         return self._store.check()
 
     def close(self) -> None:
-        """Release this process's lease and close the file. A second time does nothing."""
+        """Close the file. A second time does nothing; any other call then raises JournalError."""
         self._store.close()
 
     def _identity(self) -> leases.Identity:
@@ -178,28 +93,24 @@ class Journal:
     def create_session(self, contact: str, login: str) -> SessionRow:
         """A new session with an id of its own."""
         made = SessionRow(secrets.token_hex(8), contact, login, self._clock())
-
-        def work(db: sqlite3.Connection) -> None:
-            db.execute(
-                "INSERT INTO sessions (id, contact, login, created) VALUES (?, ?, ?, ?)",
-                (made.id, to_sql(contact), to_sql(login), made.created),
-            )
-
-        self._store.write(work)
+        values = (made.id, to_sql(contact), to_sql(login), made.created)
+        self._store.write(
+            lambda db: db.execute("INSERT INTO sessions (id, contact, login, created) VALUES (?, ?, ?, ?)", values) and None
+        )
         return made
 
     def session(self, session_id: str) -> SessionRow:
         """The session of that id. UnknownJob where there is none."""
         with self._store.reading() as db:
-            row = db.execute("SELECT id, contact, login, created FROM sessions WHERE id = ?", (to_sql(session_id),)).fetchone()
+            row = db.execute(f"{_SESSIONS} WHERE id = ?", (to_sql(session_id),)).fetchone()
         if row is None:
-            raise UnknownJob(f"no session {session_id!r} in the journal {self.path}; it was removed, or is in another journal")
+            raise UnknownJob(f"no session {session_id!r} in the journal {self.path}; it was removed, or is in another state folder")
         return SessionRow(row[0], from_sql(row[1]) or "", from_sql(row[2]) or "", row[3])
 
     def sessions(self) -> list[SessionRow]:
         """All sessions, oldest first."""
         with self._store.reading() as db:
-            rows = db.execute("SELECT id, contact, login, created FROM sessions ORDER BY number").fetchall()
+            rows = db.execute(f"{_SESSIONS} ORDER BY number").fetchall()
         return [SessionRow(row[0], from_sql(row[1]) or "", from_sql(row[2]) or "", row[3]) for row in rows]
 
     # submissions
@@ -207,129 +118,38 @@ class Journal:
     def intend(self, intents: Sequence[Intent]) -> list[range]:
         """Record submissions before anything of them is sent, in one durable commit: the keys of their jobs, in order.
 
-        UnknownJob where a session is not there.
+        UnknownJob where a session is not there; then nothing is written.
         """
         me, now = self._identity(), self._clock()
-        prepared = [(intent, *_described(intent.description)) for intent in intents]
+        prepared = [(intent, described(intent.description)) for intent in intents]
 
         def work(db: sqlite3.Connection) -> list[range]:
             leases.touch(db, me, me.name, now)
-            return [self._insert(db, intent, digest, data, me.name, now) for intent, digest, data in prepared]
+            return [changes_.insert(db, intent, description, me.name, now) for intent, description in prepared]
 
-        made: list[range] = self._store.write(work)
-        return made
-
-    def _insert(self, db: sqlite3.Connection, intent: Intent, digest: bytes, data: str, owner: str | None, now: float) -> range:
-        session = self._session_number(db, intent.session)
-        db.execute("INSERT OR IGNORE INTO descriptions (digest, data) VALUES (?, ?)", (digest, data))
-        described = db.execute("SELECT number FROM descriptions WHERE digest = ?", (digest,)).fetchone()[0]
-        return self._insert_rows(db, intent, session, described, owner, now)
-
-    def _session_number(self, db: sqlite3.Connection, session_id: str) -> int:
-        row = db.execute("SELECT number FROM sessions WHERE id = ?", (session_id,)).fetchone()
-        if row is None:
-            raise UnknownJob(f"no session {session_id!r} in the journal {self.path}; it was removed, or is in another journal")
-        return int(row[0])
-
-    def _insert_rows(
-        self, db: sqlite3.Connection, intent: Intent, session: int, described: int | None, owner: str | None, now: float
-    ) -> range:
-        last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
-        first, count = (last[0] if last else 0) + 1, intent.count
-        cursor = db.execute(
-            "INSERT INTO submissions (token, nonce, session, kind, array, folder, work_root, description, name, terms, max_running,"
-            " accepted, owner, at, first_key, jobs) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
-            (
-                intent.token,
-                intent.nonce,
-                session,
-                str(intent.kind),
-                intent.array,
-                to_sql(intent.folder),
-                to_sql(intent.work_root),
-                described,
-                to_sql(intent.description.shown_name),
-                _dumps(to_data(intent.terms)),
-                intent.max_running,
-                owner,
-                now,
-                first,
-                count,
-            ),
-        )
-        number = cursor.lastrowid
-        indices: Sequence[int | None] = intent.indices or [None] * count
-        changes: Sequence[Mapping[str, Any]] = intent.changes or [{}] * count
-        submitted = intent.terms.submitted_at if intent.terms.submitted_at is not None else now
-        db.executemany(
-            "INSERT INTO jobs (key, session, submission, idx, state, at, name, changes) VALUES (?, ?, ?, ?, 'new', ?, ?, ?)",
-            [
-                (
-                    first + at,
-                    session,
-                    number,
-                    indices[at],
-                    submitted,
-                    to_sql(_name(change)) if change else None,
-                    _dumps(change) if change else None,
-                )
-                for at, change in zip(range(count), changes, strict=True)
-            ],
-        )
-        return range(first, first + count)
+        return self._store.write(work)
 
     def accepted(
         self, token: str, native_ids: Sequence[str], transitions: Sequence[Transition] = (), *, array_id: str | None = None
-    ) -> None:
+    ) -> bool:
         """The scheduler took a submission: its jobs' native ids in order, and the transitions that all of them made.
 
-        UnknownJob where there is no such submission (it was refused, or removed).
+        Each transition makes the version of each row one more. False where it was accepted already (another process repaired
+        it first): nothing is written. UnknownJob where there is no such submission; ValueError where ids and jobs differ in number.
         """
-
-        def work(db: sqlite3.Connection) -> None:
-            row = db.execute("SELECT number, first_key, jobs, accepted FROM submissions WHERE token = ?", (token,)).fetchone()
-            if row is None:
-                raise UnknownJob(f"no submission {token} in the journal {self.path}")
-            number, first, count, already = row
-            if len(native_ids) != count:
-                raise ValueError(f"{len(native_ids)} native ids for {count} jobs of the submission {token}")
-            if already:
-                return  # another process found it first
-            db.execute(
-                "UPDATE submissions SET accepted = 1, owner = NULL, array_id = ? WHERE number = ?", (to_sql(array_id), number)
-            )
-            last = transitions[-1] if transitions else None
-            if last is None:
-                db.executemany(
-                    "UPDATE jobs SET native_id = ? WHERE key = ?", [(to_sql(one), first + at) for at, one in enumerate(native_ids)]
-                )
-                return
-            state, by = last.state.value, last.by.value if last.by else None
-            db.executemany(
-                "UPDATE jobs SET native_id = ?, state = ?, by = ?, at = ?, version = version + 1 WHERE key = ?",
-                [(to_sql(one), state, by, last.at, first + at) for at, one in enumerate(native_ids)],
-            )
-            for one in transitions:
-                db.execute(
-                    "INSERT INTO transitions (key, observation, state, at, by, synthesised, reason)"
-                    " SELECT key, 0, ?, ?, ?, ?, ? FROM jobs WHERE key BETWEEN ? AND ? ORDER BY key",
-                    (*_transition_fields(one), first, first + count - 1),
-                )
-
-        self._store.write(work)
+        return self._store.write(lambda db: changes_.accept(db, token, native_ids, transitions, array_id))
 
     def refused(self, token: str) -> None:
         """The scheduler did not take a submission: nothing of it stays. One that was accepted, or is not there, is left alone."""
 
         def work(db: sqlite3.Connection) -> None:
-            row = db.execute("SELECT number FROM submissions WHERE token = ? AND accepted = 0", (token,)).fetchone()
-            if row is not None:
-                _delete_submissions(db, [row[0]])
+            rows = db.execute("SELECT number FROM submissions WHERE token = ? AND accepted = 0", (token,)).fetchall()
+            changes_.drop_submissions(db, [row[0] for row in rows])
 
         self._store.write(work)
 
     def adopt(self, session: str, native_id: str, name: str, terms: Terms) -> tuple[int, bool]:
-        """Follow a foreign job: its key, and whether it is new here."""
+        """Follow a job that was not submitted here: its key, and whether it is new in this session."""
         now = self._clock()
         intent = Intent(
             token=secrets.token_hex(16),
@@ -338,33 +158,37 @@ class Journal:
             kind=FOREIGN,
             folder="",
             work_root="",
-            description=JobDescription(argv=("?",), name=name or "?"),
+            description=JobDescription(argv=("?",), name=name or native_id),
             terms=terms,
         )
 
         def work(db: sqlite3.Connection) -> tuple[int, bool]:
-            number = self._session_number(db, session)
             row = db.execute(
-                "SELECT key FROM jobs WHERE session = ? AND native_id = ? ORDER BY key DESC LIMIT 1", (number, to_sql(native_id))
+                f"SELECT key FROM jobs WHERE session = ? AND native_id = ? AND state NOT IN {FINAL} ORDER BY key DESC LIMIT 1",
+                (changes_.session_number(db, session), to_sql(native_id)),
             ).fetchone()
             if row is not None:
                 return int(row[0]), False
-            key = self._insert_rows(db, intent, number, None, None, now).start
-            db.execute("UPDATE submissions SET accepted = 1 WHERE first_key = ?", (key,))
-            db.execute("UPDATE jobs SET native_id = ? WHERE key = ?", (to_sql(native_id), key))
+            key = changes_.insert(db, intent, None, None, now).start
+            changes_.accept(db, intent.token, [native_id], (), None)
             return key, True
 
-        made: tuple[int, bool] = self._store.write(work)
-        return made
+        return self._store.write(work)
+
+    def submission(self, token: str) -> SubmissionRow:
+        """The submission of that token. UnknownJob where there is none."""
+        with self._store.reading() as db:
+            found = submissions(db, "s.token = ?", (to_sql(token),))
+        if not found:
+            raise UnknownJob(f"no submission {token} in the journal {self.path}")
+        return found[0]
 
     def stale_intents(self, login: str | None = None) -> list[SubmissionRow]:
-        """Intended submissions whose owner is provably gone, or gave no sign for long: they may have been taken, or not."""
-        now = self._clock()
+        """Intended submissions whose owner is provably gone, or gave no sign for long: the scheduler may have them, or not."""
+        now, mine = self._clock(), self.owner
+        where, values = ("s.accepted = 0", ()) if login is None else ("s.accepted = 0 AND sessions.login = ?", (to_sql(login),))
         with self._store.reading() as db:
-            found = self._submissions(
-                db, "s.accepted = 0" + (" AND sessions.login = ?" if login is not None else ""), (to_sql(login),) if login else ()
-            )
-            mine = self.owner
+            found = submissions(db, where, values)
             return [one for one in found if one.owner != mine and not leases.held(db, one.owner, now)]
 
     def claim_intent(self, token: str) -> bool:
@@ -379,7 +203,7 @@ class Journal:
             db.execute("UPDATE submissions SET owner = ? WHERE token = ?", (me.name, token))
             return True
 
-        return bool(self._store.write(work))
+        return self._store.write(work)
 
     # states
 
@@ -392,118 +216,100 @@ class Journal:
         if not changes:
             return {}
         prepared = [(change, seen_to_text(change.facts.seen)) for change in changes]
-
-        def work(db: sqlite3.Connection) -> list[int]:
-            return [change.key for change, seen in prepared if not _write_change(db, change, seen)]
-
-        missed: list[int] = self._store.write(work)
+        missed = self._store.write(lambda db: [one.key for one, seen in prepared if not changes_.change(db, one, seen)])
         if not missed:
             return {}
-        rows = {row.key: row for row in self.rows(missed)}
-        return {key: rows.get(key) for key in missed}
+        now = {row.key: row for row in self.rows(missed)}
+        return {key: now.get(key) for key in missed}
 
     def rows(self, keys: Iterable[int]) -> list[JobRow]:
-        """These jobs, as far as they are kept, oldest first."""
+        """These jobs, as far as they are kept and accepted, oldest first."""
         found: list[JobRow] = []
         with self._store.reading() as db:
-            for chunk in _chunks(sorted(keys)):
-                found += self._job_rows(db, f"jobs.key IN ({_marks(chunk)})", tuple(chunk))
+            for chunk in in_chunks(sorted(keys)):
+                found += job_rows(db, f"key IN ({marks(chunk)})", chunk)
         return found
 
     def unfinished(self, session: str | None = None, *, login: str | None = None) -> list[JobRow]:
         """Accepted jobs that have not ended: of one session, of all sessions of a login, or all; oldest first."""
-        where, values = f"jobs.state NOT IN {_FINAL} AND s.accepted = 1", []
+        where, values = f"state NOT IN {FINAL}", []
         if session is not None:
-            where += " AND sessions.id = ?"
+            where += f" AND session = {_SESSION}"
             values.append(to_sql(session))
         if login is not None:
-            where += " AND sessions.login = ?"
+            where += " AND session IN (SELECT number FROM sessions WHERE login = ?)"
             values.append(to_sql(login))
         with self._store.reading() as db:
-            return self._job_rows(db, where, tuple(values))
-
-    def submission(self, token: str) -> SubmissionRow:
-        """The submission of that token. UnknownJob where there is none."""
-        with self._store.reading() as db:
-            found = self._submissions(db, "s.token = ?", (to_sql(token),))
-        if not found:
-            raise UnknownJob(f"no submission {token} in the journal {self.path}")
-        return found[0]
+            return job_rows(db, where, values)
 
     # what is known, for those who ask
 
     def states(self, session: str) -> list[tuple[int, JobState]]:
         """All accepted jobs of a session with their state, oldest first."""
+        known = {state.value: state for state in JobState}
         with self._store.reading() as db:
-            rows = db.execute(
-                "SELECT key, state FROM jobs WHERE session = (SELECT number FROM sessions WHERE id = ?) ORDER BY key",
-                (to_sql(session),),
+            rows = db.execute(f"SELECT key, state FROM jobs WHERE session = {_SESSION} ORDER BY key", (to_sql(session),)).fetchall()
+            intended = db.execute(
+                f"SELECT first_key, jobs FROM submissions WHERE accepted = 0 AND session = {_SESSION}", (to_sql(session),)
             ).fetchall()
-            hidden = self._intended(db, session)
-        if hidden:
-            return [(key, _STATES[state]) for key, state in rows if not any(key in keys for keys in hidden)]
-        return [(key, _STATES[state]) for key, state in rows]
+        hidden = {key for first, count in intended for key in range(first, first + count)}
+        return [(key, known[state]) for key, state in rows if key not in hidden]
 
     def entries(self, session: str, keys: Iterable[int] | None = None, *, newest: int | None = None) -> list[Entry]:
         """These jobs of a session, or all, oldest first; ``newest``: only so many of the last ones."""
-        where = "jobs.session = (SELECT number FROM sessions WHERE id = ?) AND s.accepted = 1"
-        found: list[Entry] = []
+        where, name = f"jobs.session = {_SESSION} AND s.accepted = 1", to_sql(session)
         with self._store.reading() as db:
             if keys is not None:
-                for chunk in _chunks(sorted(keys)):
-                    found += self._entries(db, f"{where} AND jobs.key IN ({_marks(chunk)}) ORDER BY jobs.key", (session, *chunk))
-                return found if newest is None else found[-newest:] if newest else []
+                chosen = sorted(keys)
+                found: list[Entry] = []
+                for chunk in in_chunks(chosen if newest is None else chosen[max(len(chosen) - newest, 0) :]):
+                    found += entries(db, f"{where} AND jobs.key IN ({marks(chunk)}) ORDER BY jobs.key", (name, *chunk))
+                return found
             if newest is not None:
-                return self._entries(db, f"{where} ORDER BY jobs.key DESC LIMIT ?", (session, newest))[::-1]
-            return self._entries(db, f"{where} ORDER BY jobs.key", (session,))
+                return entries(db, f"{where} ORDER BY jobs.key DESC LIMIT ?", (name, max(newest, 0)))[::-1]
+            return entries(db, f"{where} ORDER BY jobs.key", (name,))
 
     def find(self, session: str, name: str) -> list[int]:
-        """Keys of the jobs of a session with that token or native id; an array's or a submission's: of all its jobs."""
+        """Keys of the jobs of a session with that token or native id; an array's or a submission's: of all its jobs, in order.
+
+        A native id that came round means the newest job that had it.
+        """
+        text = to_sql(name)
         with self._store.reading() as db:
             row = db.execute("SELECT number FROM sessions WHERE id = ?", (to_sql(session),)).fetchone()
             if row is None:
                 return []
-            number, text = row[0], to_sql(name)
-            found = db.execute(
-                "SELECT first_key, jobs FROM submissions WHERE accepted = 1 AND session = ? AND (token = ? OR array = ?)"
-                " ORDER BY first_key",
-                (number, text, text),
-            ).fetchall()
-            if found:
-                return [key for first, count in found for key in range(first, first + count) if self._kept(db, key)]
-            token, dot, position = name.rpartition(".")
-            if dot and position.isascii() and position.isdigit():
-                one = db.execute(
-                    "SELECT first_key FROM submissions WHERE accepted = 1 AND session = ? AND token = ? AND jobs > ?",
-                    (number, to_sql(token), min(int(position), 2**62)),
-                ).fetchone()
-                if one is not None and self._kept(db, one[0] + int(position)):
-                    return [one[0] + int(position)]
-            # An id that came round belongs to the newest job that had it.
-            keys = db.execute(
-                "SELECT key FROM jobs WHERE session = ? AND native_id = ? ORDER BY key DESC LIMIT 1", (number, text)
-            ).fetchall()
-            if not keys:
-                arrays = db.execute(
-                    "SELECT first_key, jobs FROM submissions WHERE session = ? AND array_id = ? ORDER BY number DESC LIMIT 1",
-                    (number, text),
-                ).fetchall()
-                return [key for first, count in arrays for key in range(first, first + count) if self._kept(db, key)]
-            return [row[0] for row in keys]
-
-    def _kept(self, db: sqlite3.Connection, key: int) -> bool:
-        return db.execute("SELECT 1 FROM jobs WHERE key = ?", (key,)).fetchone() is not None
+            tokens = "session = ? AND accepted = 1 AND (token = ? OR array = ?)"
+            spans = db.execute(f"SELECT first_key, jobs FROM submissions WHERE {tokens} ORDER BY first_key", (row[0], text, text))
+            if found := _kept(db, spans.fetchall()):
+                return found
+            token, _, position = name.rpartition(".")
+            if token and position.isascii() and position.isdigit() and len(position) < 10:
+                spans = db.execute(
+                    "SELECT first_key + ?2, 1 FROM submissions WHERE session = ?1 AND accepted = 1 AND token = ?3 AND jobs > ?2"
+                    " AND kind <> 'single'",
+                    (row[0], int(position), to_sql(token)),
+                )
+                if found := _kept(db, spans.fetchall()):
+                    return found
+            spans = db.execute(
+                "SELECT key, 1 FROM jobs WHERE session = ? AND native_id = ? ORDER BY key DESC LIMIT 1", (row[0], text)
+            )
+            if found := _kept(db, spans.fetchall()):
+                return found
+            spans = db.execute("SELECT first_key, jobs FROM submissions WHERE session = ? AND array_id = ?", (row[0], text))
+            return _kept(db, sorted(spans.fetchall())[-1:])
 
     def description(self, key: int) -> JobDescription:
-        """What was submitted. UnknownJob where it is not kept any more, or the job is a foreign one."""
+        """What was submitted. UnknownJob where it is not kept any more, or the job was not submitted here."""
         with self._store.reading() as db:
             row = db.execute(
-                "SELECT d.data, j.changes FROM jobs j JOIN submissions s ON s.number = j.submission"
-                " LEFT JOIN descriptions d ON d.number = s.description WHERE j.key = ?",
+                "SELECT d.data, jobs.changes FROM jobs JOIN submissions s ON s.number = jobs.submission"
+                " LEFT JOIN descriptions d ON d.number = s.description WHERE jobs.key = ?",
                 (key,),
             ).fetchone()
         if row is None or row[0] is None:
-            raise UnknownJob("what was submitted is not kept of this job" if row is None else "this job was not submitted here")
+            raise UnknownJob("nothing is kept of this job" if row is None else "this job was not submitted here")
         data = json.loads(row[0])
         if row[1] is not None:
             data.update(json.loads(row[1]))
@@ -512,45 +318,17 @@ class Journal:
     def history(self, key: int) -> list[Transition]:
         """All transitions of a job, in order."""
         with self._store.reading() as db:
-            rows = db.execute(
-                "SELECT t.state, t.at, t.by, t.synthesised, t.reason, j.ending FROM transitions t JOIN jobs j ON j.key = t.key"
-                " WHERE t.key = ? ORDER BY t.number",
-                (key,),
-            ).fetchall()
-        return [_transition(*row) for row in rows]
+            return [transition for _, transition in history(db, key)]
 
     def evidence(self, key: int) -> list[Evidence]:
         """Observations and transitions of a job, each transition after the observations that it followed from."""
         with self._store.reading() as db:
-            observed = db.execute("SELECT number, data FROM observations WHERE key = ? ORDER BY number", (key,)).fetchall()
-            moved = db.execute(
-                "SELECT t.observation, t.state, t.at, t.by, t.synthesised, t.reason, j.ending FROM transitions t"
-                " JOIN jobs j ON j.key = t.key WHERE t.key = ? ORDER BY t.number",
-                (key,),
-            ).fetchall()
-        lines: list[tuple[int, int, Evidence]] = []
-        for number, data in observed:
-            seen = msgspec.convert(json.loads(data), Observation)
-            lines.append((number, 0, Evidence(at=seen.at, text=tell(seen), observation=seen)))
-        for number, *fields in moved:
-            made = _transition(*fields)
-            lines.append((number, 1, Evidence(at=made.at, text=tell(made), transition=made)))
-        lines.sort(key=lambda line: line[:2])
-        return [line[2] for line in lines]
+            return evidence(db, key)
 
     def changes_since(self, number: int, *, session: str | None = None, most: int = 10_000) -> list[Fed]:
         """Transitions of all sessions, or of one, that were written after that number, by whichever process, in order."""
-        where, values = ("WHERE t.number > ?", [number])
-        if session is not None:
-            where += " AND j.session = (SELECT number FROM sessions WHERE id = ?)"
-            values.append(to_sql(session))  # type: ignore[arg-type]
         with self._store.reading() as db:
-            rows = db.execute(
-                "SELECT t.number, t.key, t.state, t.at, t.by, t.synthesised, t.reason, j.ending FROM transitions t"
-                f" JOIN jobs j ON j.key = t.key {where} ORDER BY t.number LIMIT ?",
-                (*values, most),
-            ).fetchall()
-        return [Fed(row[0], row[1], _transition(*row[2:])) for row in rows]
+            return fed(db, number, session, most)
 
     def last_change(self) -> int:
         """The number of the newest transition: where a new reader of the feed begins."""
@@ -559,42 +337,30 @@ class Journal:
         return int(row[0]) if row else 0
 
     def changed(self) -> bool:
-        """Whether anything was committed since the last call, by any process; costs microseconds."""
+        """Whether anything was committed since the last call, by any process; costs microseconds. The first call says True."""
         version = self._store.data_version()
-        before, self._seen_version = self._seen_version, version
+        before, self._data_version = self._data_version, version
         return version != before
 
     # finished jobs
 
     def reap(self, keys: Iterable[int]) -> None:
-        """Hide finished jobs from those who wait for any."""
-        self._update_many("UPDATE jobs SET reaped = 1 WHERE key IN ({marks})", keys)
+        """Hide finished jobs from those who wait for any; those that are not finished are left."""
+        chosen = sorted(keys)
+
+        def work(db: sqlite3.Connection) -> None:
+            for chunk in in_chunks(chosen):
+                db.execute(f"UPDATE jobs SET reaped = 1 WHERE key IN ({marks(chunk)}) AND state IN {FINAL}", chunk)
+
+        self._store.write(work)
 
     def take(self, session: str, keys: Iterable[int] | None = None) -> int | None:
-        """Reap one finished, unreaped job of a session (of these) and return its key; None: there is none now.
+        """Reap one finished, unreaped job of a session (of these), the oldest, and return its key; None: there is none now.
 
         Among all processes each job is taken once.
         """
         chosen = None if keys is None else sorted(keys)
-
-        def work(db: sqlite3.Connection) -> int | None:
-            number = self._session_number(db, session)
-            query = f"SELECT key FROM jobs WHERE session = ? AND reaped = 0 AND state IN {_FINAL}"
-            row = None
-            if chosen is None:
-                row = db.execute(f"{query} ORDER BY key LIMIT 1", (number,)).fetchone()
-            else:
-                for chunk in _chunks(chosen):
-                    row = db.execute(f"{query} AND key IN ({_marks(chunk)}) ORDER BY key LIMIT 1", (number, *chunk)).fetchone()
-                    if row is not None:
-                        break
-            if row is None:
-                return None
-            db.execute("UPDATE jobs SET reaped = 1 WHERE key = ?", row)
-            return int(row[0])
-
-        taken: int | None = self._store.write(work)
-        return taken
+        return self._store.write(lambda db: changes_.take(db, session, chosen))
 
     def remove(self, keys: Iterable[int]) -> list[SubmissionRow]:
         """Forget finished jobs; those that are not are left. The submissions of which nothing is left: their folders can go."""
@@ -602,53 +368,26 @@ class Journal:
 
         def work(db: sqlite3.Connection) -> list[SubmissionRow]:
             touched: set[int] = set()
-            for chunk in _chunks(chosen):
-                rows = db.execute(
-                    f"SELECT key, submission FROM jobs WHERE key IN ({_marks(chunk)}) AND state IN {_FINAL}", chunk
-                ).fetchall()
+            for chunk in in_chunks(chosen):
+                query = f"SELECT key, submission FROM jobs WHERE key IN ({marks(chunk)}) AND state IN {FINAL}"
+                rows = db.execute(query, chunk).fetchall()
                 touched.update(row[1] for row in rows)
-                _delete_jobs(db, [row[0] for row in rows])
-            return self._drop_empty(db, sorted(touched))
+                changes_.drop_jobs(db, [row[0] for row in rows])
+            return changes_.drop_empty(db, sorted(touched))
 
-        gone: list[SubmissionRow] = self._store.write(work)
-        return gone
+        return self._store.write(work)
 
     def prune(self, before: float, most: int = 500) -> list[SubmissionRow]:
         """Forget jobs that ended before then, at most so many in a call; the submissions of which nothing is left."""
 
         def work(db: sqlite3.Connection) -> list[SubmissionRow]:
             rows = db.execute(
-                f"SELECT key, submission FROM jobs WHERE state IN {_FINAL} AND at < ? ORDER BY at LIMIT ?", (before, most)
+                f"SELECT key, submission FROM jobs WHERE state IN {FINAL} AND at < ? ORDER BY at LIMIT ?", (before, most)
             ).fetchall()
-            _delete_jobs(db, [row[0] for row in rows])
-            return self._drop_empty(db, sorted({row[1] for row in rows}))
+            changes_.drop_jobs(db, [row[0] for row in rows])
+            return changes_.drop_empty(db, sorted({row[1] for row in rows}))
 
-        gone: list[SubmissionRow] = self._store.write(work)
-        return gone
-
-    def _drop_empty(self, db: sqlite3.Connection, numbers: Sequence[int]) -> list[SubmissionRow]:
-        gone: list[SubmissionRow] = []
-        for number in numbers:
-            found = self._submissions(db, "s.number = ?", (number,))
-            if not found:
-                continue
-            first, count = found[0].first_key, found[0].jobs
-            left = db.execute("SELECT 1 FROM jobs WHERE key BETWEEN ? AND ? LIMIT 1", (first, first + count - 1)).fetchone()
-            if left is None:
-                gone.append(found[0])
-                _delete_submissions(db, [number])
-        return gone
-
-    def _update_many(self, statement: str, keys: Iterable[int]) -> None:
-        chosen = sorted(keys)
-        if not chosen:
-            return
-
-        def work(db: sqlite3.Connection) -> None:
-            for chunk in _chunks(chosen):
-                db.execute(statement.format(marks=_marks(chunk)), chunk)
-
-        self._store.write(work)
+        return self._store.write(work)
 
     # leases and polls
 
@@ -661,17 +400,22 @@ class Journal:
             kept = [leases.renew(db, me, name, now) for name in names]
             return all(kept)
 
-        return bool(self._store.write(work))
+        return self._store.write(work)
 
     def acquire(self, name: str) -> bool:
-        """Take a lease that is free, or whose holder is gone; True also where it is held by this object already."""
+        """Take a lease that is free, or whose holder is gone; True also where this object holds it already."""
         me, now = self._identity(), self._clock()
-        return bool(self._store.write(lambda db: leases.acquire(db, me, name, now)))
+        return self._store.write(lambda db: leases.acquire(db, me, name, now))
 
-    def release(self, name: str) -> None:
-        """Give a lease back, if it is held by this object."""
+    def release(self, *names: str) -> None:
+        """Give leases back, as far as this object holds them; its own too where that is named."""
         me = self._identity()
-        self._store.write(lambda db: leases.release(db, me, name))
+
+        def work(db: sqlite3.Connection) -> None:
+            for name in names:
+                leases.release(db, me, name)
+
+        self._store.write(work)
 
     def claim_poll(self, login: str, interval_s: float) -> bool:
         """Whether this process is to ask the scheduler now: nobody has for so long. One process an interval is told so."""
@@ -679,7 +423,7 @@ class Journal:
         with self._store.reading() as db:
             if not leases.poll_due(db, login, interval_s, now):
                 return False
-        return bool(self._store.write(lambda db: leases.claim_poll(db, me, login, interval_s, now)))
+        return self._store.write(lambda db: leases.claim_poll(db, me, login, interval_s, now))
 
     def last_poll(self, login: str) -> float | None:
         """When the scheduler was last asked for that login, by any process; seconds since the epoch."""
@@ -687,212 +431,11 @@ class Journal:
             row = db.execute("SELECT at FROM polls WHERE login = ?", (to_sql(login),)).fetchone()
         return float(row[0]) if row else None
 
-    # rows
 
-    def _intended(self, db: sqlite3.Connection, session: str) -> list[range]:
-        rows = db.execute(
-            "SELECT first_key, jobs FROM submissions WHERE accepted = 0 AND session = (SELECT number FROM sessions WHERE id = ?)",
-            (to_sql(session),),
-        ).fetchall()
-        return [range(first, first + count) for first, count in rows]
-
-    def _submissions(self, db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[SubmissionRow]:
-        rows = db.execute(f"{_SELECT_SUBMISSIONS} WHERE {where} ORDER BY s.number", values).fetchall()
-        return [_submission(row) for row in rows]
-
-    def _job_rows(self, db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[JobRow]:
-        rows = db.execute(
-            "SELECT jobs.key, jobs.version, jobs.state, jobs.at, jobs.by, jobs.reason, jobs.native_id, jobs.ending, jobs.seen,"
-            " jobs.idx, s.number FROM jobs JOIN submissions s ON s.number = jobs.submission"
-            f" JOIN sessions ON sessions.number = s.session WHERE {where} ORDER BY jobs.key",
-            values,
-        ).fetchall()
-        submissions: dict[int, SubmissionRow] = {}
-        for chunk in _chunks(sorted({row[10] for row in rows})):
-            for one in self._submissions(db, f"s.number IN ({_marks(chunk)})", tuple(chunk)):
-                submissions[one.number] = one
-        found: list[JobRow] = []
-        for key, version, state, at, by, reason, native_id, ending, seen, index, number in rows:
-            submission = submissions[number]
-            facts = JobFacts(
-                state=_STATES[state],
-                at=at,
-                by=_BYS[by],
-                reason=from_sql(reason),
-                native_id=from_sql(native_id),
-                ending=_ending(ending),
-                terms=submission.terms,
-                seen=seen_from_text(seen),
-            )
-            found.append(JobRow(key=key, version=version, facts=facts, submission=submission, index=index))
-        return found
-
-    def _entries(self, db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[Entry]:
-        rows = db.execute(
-            "SELECT jobs.key, jobs.native_id, jobs.state, jobs.at, jobs.by, jobs.idx, jobs.ending, jobs.reaped, jobs.reason,"
-            " coalesce(jobs.name, s.name), s.token, s.kind, s.first_key, s.array, s.at"
-            f" FROM jobs JOIN submissions s ON s.number = jobs.submission WHERE {where}",
-            values,
-        )
-        return [
-            Entry(
-                key=key,
-                token=token if kind in ("single", FOREIGN) else f"{token}.{key - first}",
-                native_id=from_sql(native_id),
-                state=_STATES[state],
-                at=at,
-                submitted_at=submitted_at,
-                name=from_sql(name) or "",
-                by=_BYS[by],
-                array=array,
-                index=index,
-                ending=_ending(ending),
-                reaped=bool(reaped),
-                foreign=kind == FOREIGN,
-                reason=from_sql(reason),
-            )
-            for key, native_id, state, at, by, index, ending, reaped, reason, name, token, kind, first, array, submitted_at in rows
-        ]
-
-
-_SELECT_SUBMISSIONS = (
-    "SELECT s.number, s.token, s.nonce, sessions.id, s.kind, s.array, s.folder, s.work_root, s.name, s.terms, s.max_running,"
-    " s.accepted, s.owner, s.at, s.array_id, s.first_key, s.jobs FROM submissions s JOIN sessions ON sessions.number = s.session"
-)
-
-
-def _submission(row: Sequence[Any]) -> SubmissionRow:
-    return SubmissionRow(
-        number=row[0],
-        token=row[1],
-        nonce=row[2],
-        session=row[3],
-        kind=row[4],
-        array=row[5],
-        folder=from_sql(row[6]) or "",
-        work_root=from_sql(row[7]) or "",
-        name=from_sql(row[8]) or "",
-        terms=msgspec.convert(json.loads(row[9]), Terms),
-        max_running=row[10],
-        accepted=bool(row[11]),
-        owner=row[12],
-        at=row[13],
-        array_id=from_sql(row[14]),
-        first_key=row[15],
-        jobs=row[16],
-    )
-
-
-def _write_change(db: sqlite3.Connection, change: Change, seen: str | None) -> bool:
-    facts, final = change.facts, change.facts.state.final
-    cursor = db.execute(
-        "UPDATE jobs SET state = ?, by = ?, at = ?, native_id = ?, reason = ?, seen = ?, ending = ?, version = version + 1,"
-        " observed = observed + ? WHERE key = ? AND version = ?",
-        (
-            facts.state.value,
-            facts.by.value if facts.by else None,
-            facts.at,
-            to_sql(facts.native_id),
-            to_sql(facts.reason),
-            None if final else seen,
-            None if facts.ending is None else _dumps(to_data(facts.ending)),
-            len(change.observations),
-            change.key,
-            change.version,
-        ),
-    )
-    if cursor.rowcount != 1:
-        return False
-    for one in change.observations:
-        db.execute("INSERT INTO observations (key, data) VALUES (?, ?)", (change.key, _dumps(to_data(one))))
-    if change.transitions:
-        row = db.execute("SELECT max(number) FROM observations WHERE key = ?", (change.key,)).fetchone()
-        db.executemany(
-            "INSERT INTO transitions (key, observation, state, at, by, synthesised, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(change.key, row[0] or 0, *_transition_fields(one)) for one in change.transitions],
-        )
-    if change.observations:
-        _bound_observations(db, change.key)
-    return True
-
-
-def _bound_observations(db: sqlite3.Connection, key: int) -> None:
-    count = db.execute("SELECT observed FROM jobs WHERE key = ?", (key,)).fetchone()[0]
-    if count <= MOST_OBSERVATIONS:
-        return
-    db.execute(
-        "DELETE FROM observations WHERE key = ?1"
-        f" AND number NOT IN (SELECT number FROM observations WHERE key = ?1 ORDER BY number LIMIT {_FIRST})"
-        f" AND number NOT IN (SELECT number FROM observations WHERE key = ?1 ORDER BY number DESC LIMIT {_LAST})",
-        (key,),
-    )
-    db.execute("UPDATE jobs SET observed = ? WHERE key = ?", (_FIRST + _LAST, key))
-
-
-def _transition_fields(one: Transition) -> tuple[Any, ...]:
-    return (one.state.value, one.at, one.by.value if one.by else None, int(one.synthesised), to_sql(one.reason))
-
-
-def _transition(state: str, at: float, by: str | None, synthesised: int, reason: Any, ending: str | None) -> Transition:
-    known = _STATES[state]
-    return Transition(
-        state=known,
-        at=at,
-        by=_BYS[by],
-        ending=_ending(ending) if known.final else None,
-        reason=from_sql(reason),
-        synthesised=bool(synthesised),
-    )
-
-
-def _ending(text: str | None) -> Ending | None:
-    return None if text is None else msgspec.convert(json.loads(text), Ending)
-
-
-def _dumps(data: Any) -> str:
-    return json.dumps(data, separators=(",", ":"))
-
-
-def _described(description: JobDescription) -> tuple[bytes, str]:
-    data = _dumps(to_data(description))
-    return hashlib.blake2b(data.encode("ascii"), digest_size=16).digest(), data
-
-
-def _name(change: Mapping[str, Any]) -> str | None:
-    """The name that a job's own fields give it, where they give it another."""
-    name = change.get("name")
-    if isinstance(name, str):
-        return name
-    argv = change.get("argv")
-    return os.path.basename(argv[0]) or argv[0] if argv and "name" in change else None
-
-
-def _delete_jobs(db: sqlite3.Connection, keys: Sequence[int]) -> None:
-    for chunk in _chunks(keys):
-        marks = _marks(chunk)
-        for table in ("observations", "transitions", "jobs"):
-            db.execute(f"DELETE FROM {table} WHERE key IN ({marks})", chunk)
-
-
-def _delete_submissions(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
-    """Submissions with all their jobs, and their descriptions where nobody else has the same."""
-    for number in numbers:
-        row = db.execute("SELECT first_key, jobs, description FROM submissions WHERE number = ?", (number,)).fetchone()
-        if row is None:
-            continue
-        first, count, described = row
-        for table in ("observations", "transitions", "jobs"):
-            db.execute(f"DELETE FROM {table} WHERE key BETWEEN ? AND ?", (first, first + count - 1))
-        db.execute("DELETE FROM submissions WHERE number = ?", (number,))
-        db.execute(
-            "DELETE FROM descriptions WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM submissions WHERE description = ?1)",
-            (described,),
-        )
-
-
-def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (values[at : at + _MANY] for at in range(0, len(values), _MANY))
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ",".join("?" * len(values))
+def _kept(db: sqlite3.Connection, spans: Sequence[tuple[int, int]]) -> list[int]:
+    """The keys in these spans whose jobs are kept."""
+    found: list[int] = []
+    for first, count in spans:
+        rows = db.execute("SELECT key FROM jobs WHERE key BETWEEN ? AND ? ORDER BY key", (first, first + count - 1))
+        found += [row[0] for row in rows]
+    return found

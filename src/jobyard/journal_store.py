@@ -15,12 +15,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from . import journal_schema as schema
 from .errors import JournalError
 
 __all__ = ["Store", "from_sql", "is_network", "to_sql"]
+
+T = TypeVar("T")
 
 BUSY_S = 60.0  # how long another process's transaction is waited for; each of ours takes milliseconds
 _SLICE_S = 1.0  # SQLite waits that long at a time, so that Ctrl-C is heard between
@@ -28,47 +30,13 @@ _READERS = 4  # connections kept for reading
 _OPENING = threading.Lock()  # closing a descriptor of the file would drop the process's locks on it: open one at a time
 _LEFT_BEHIND: list[sqlite3.Connection] = []  # a forked child must neither use nor close its parent's connections
 
-NETWORK_TYPES = frozenset(
-    {
-        "9p",
-        "acfs",
-        "afs",
-        "aufs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "cvfs",
-        "drvfs",
-        "fhgfs",
-        "fuse.ceph",
-        "fuse.glusterfs",
-        "fuse.gpfs",
-        "fuse.juicefs",
-        "fuse.s3fs",
-        "fuse.sshfs",
-        "gfs",
-        "gfs2",
-        "glusterfs",
-        "gpfs",
-        "ibrix",
-        "lustre",
-        "mmfs",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "ocfs2",
-        "orangefs",
-        "panfs",
-        "prl_fs",
-        "pvfs2",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "vboxsf",
-        "virtiofs",
-        "wekafs",
-    }
-)
+# fmt: off
+NETWORK_TYPES = frozenset({
+    "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "cvfs", "drvfs", "fhgfs", "fuse.ceph", "fuse.glusterfs", "fuse.gpfs",
+    "fuse.juicefs", "fuse.s3fs", "fuse.sshfs", "gfs", "gfs2", "glusterfs", "gpfs", "ibrix", "lustre", "mmfs", "ncpfs", "nfs",
+    "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs", "wekafs",
+})
+# fmt: on
 
 
 def is_network(path: str, mounts: str | None = None) -> bool:
@@ -146,6 +114,9 @@ class Store:
         self._write_lock = threading.Lock()
         self._queue: deque[_Task] = deque()
         self._queue_lock = threading.Lock()
+        self._batch: list[_Task] = []
+        self._committing = False
+        self._failure: JournalError | None = None
         self._readers: list[sqlite3.Connection] = []
         self._readers_lock = threading.Lock()
         self._watcher: sqlite3.Connection | None = None
@@ -310,7 +281,7 @@ class Store:
 
     # writing
 
-    def write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do it within a transaction, durable when this returns; threads that write at the same time share one commit.
 
         ``work`` may be called again where its transaction had to be given up; it must touch nothing but the connection.
@@ -323,69 +294,75 @@ class Store:
             while not task.done.is_set():
                 with self._write_lock:
                     if not task.done.is_set():
-                        self._commit_waiting()
+                        self._turn()
         except BaseException:
             self._withdraw(task)
             raise
         if task.error is not None:
             raise task.error
-        return task.result
+        return cast(T, task.result)
 
     def _withdraw(self, task: _Task) -> None:
-        """An interrupted write that nobody has taken is not made."""
-        with self._queue_lock:
-            if task in self._queue:
-                self._queue.remove(task)
+        """After Ctrl-C: a write that is not yet committed is not made."""
+        with self._write_lock:
+            self._finish()
+            with self._queue_lock:
+                if task in self._queue:
+                    self._queue.remove(task)
 
-    def _commit_waiting(self) -> None:
+    def _turn(self) -> None:
+        """Commit all writes that wait. Ctrl-C may end this at any point; ``_finish`` then tells the state from the connection."""
+        self._finish()
         with self._queue_lock:
-            tasks = list(self._queue)
-            self._queue.clear()
-        if not tasks:
+            self._batch = list(self._queue)
+        if not self._batch:
             return
-        committing = False
         try:
             with self.errors():
                 self._begin(self._writer)
-                for task in tasks:
-                    self._run(task, alone=len(tasks) == 1)
-                committing = True
+                for task in self._batch:
+                    self._run(task)
+                self._committing = True
                 self._patiently(lambda: self._writer.execute("COMMIT"))
-                self.commits += 1
         except JournalError as error:
-            _roll_back(self._writer)
-            for task in tasks:
-                task.error, task.result = error, None
-                task.done.set()
-        except BaseException:  # Ctrl-C: the commit was made, or all of it is undone and waits for the next turn
-            if committing and not self._writer.in_transaction:
-                for task in tasks:
-                    task.done.set()
-            else:
-                _roll_back(self._writer)
-                with self._queue_lock:
-                    self._queue.extendleft(reversed(tasks))
-            raise
-        else:
-            for task in tasks:
-                task.done.set()
+            self._failure = error
+        self._finish()
 
-    def _run(self, task: _Task, *, alone: bool) -> None:
-        """One task in a savepoint of its own: its failure is not its neighbours'."""
-        task.error = None
-        if not alone:
-            self._writer.execute("SAVEPOINT one")
+    def _finish(self) -> None:
+        """Tell the writes of the last turn how it ended, also where that turn was interrupted. May be interrupted itself."""
+        committed = self._committing and not self._writer.in_transaction and self._failure is None
+        if not committed:
+            _roll_back(self._writer)
+        if committed or self._failure is not None:
+            for task in self._batch:
+                if self._failure is not None:  # each thread raises an error of its own
+                    task.error = JournalError(str(self._failure))
+                    task.error.__cause__ = self._failure.__cause__
+                task.done.set()
+                with self._queue_lock:
+                    if task in self._queue:
+                        self._queue.remove(task)
+        if committed and self._batch:
+            self.commits += 1
+        self._batch = []  # else they wait for the next turn
+        self._committing, self._failure = False, None
+
+    def _run(self, task: _Task) -> None:
+        """One write in a savepoint of its own: its failure is not its neighbours'."""
+        task.error, task.result = None, None
+        self._writer.execute("SAVEPOINT one")
         try:
             task.result = task.work(self._writer)
+        except (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError) as error:
+            task.error = self._error(error)
+            task.error.__cause__ = error
         except sqlite3.Error:
             raise
-        except Exception as error:  # noqa: BLE001 - handed to the thread whose work it is
+        except Exception as error:  # noqa: BLE001 - it is raised in the thread whose work it is
             task.error = error
-            self._writer.execute("ROLLBACK TO one" if not alone else "ROLLBACK")
-            if alone:
-                self._writer.execute("BEGIN")
-        if not alone:
-            self._writer.execute("RELEASE one")
+        if task.error is not None:
+            self._writer.execute("ROLLBACK TO one")
+        self._writer.execute("RELEASE one")
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the whole file; empty: nothing."""
