@@ -41,7 +41,6 @@ def command(contact: str | None, newest: int, everything: bool, unfinished: bool
     rows = [
         [
             entry.native_id or "",
-            entry.token[:8],
             shown_state(entry),
             moment(entry.submitted_at),
             entry.name,
@@ -49,5 +48,5 @@ def command(contact: str | None, newest: int, everything: bool, unfinished: bool
         ]
         for entry in entries
     ]
-    print_table(("ID", "TOKEN", "STATE", "SUBMITTED", "NAME", "REASON"), rows, state_column=2)
+    print_table(("ID", "STATE", "SUBMITTED", "NAME", "REASON"), rows, state_column=1)
     return 0
