@@ -61,6 +61,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     began_at: float | None = None
     holder: str | None = None  # the native id that holds the claim, as seen on the node
     end: Run | None = None  # the end receipt of the newest run
+    void: int = 0  # runs up to this one are over, and the job waits to run again
     refused: tuple[str, ...] = ()  # native ids of runs that the claim refused
     # by the scheduler
     attempt: int = 0  # the newest run that it spoke of; 0: it does not count
@@ -175,7 +176,8 @@ def tell(fact: Observation | Transition) -> str:
             noted = f"; signals noted: {', '.join(fact.signals)}" if fact.signals else ""
             return f"the node: the command {fact.ending}{attempt}{noted}{'' if fact.clean else '; not final alone'}"
         if fact.what == "refused":
-            return f"the node: a further run was refused{_of(fact.native_id)}"
+            by = f"; the job is that of {fact.holder}" if fact.holder else ""
+            return f"the node: a further run was refused{_of(fact.native_id)}{by}"
         return _RECEIPTS.get(fact.what, f"the node: {fact.what}") + attempt + _of(fact.native_id)
     if fact.source is Source.ABSENCE:
         return _ABSENCES.get(fact.what, fact.what)

@@ -397,6 +397,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     ending: Ending | None = None  # as far as this source knows
     clean: bool = False  # receipts: final alone (no signal noted; own exit, or death of its own fault)
     signals: tuple[str, ...] = ()  # receipts: noted by the shepherd while the command ran
+    holder: str | None = None  # receipts, ``refused``: the native id that holds the claim
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

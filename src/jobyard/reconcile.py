@@ -19,9 +19,12 @@ from .evidence import JobFacts, Run, Seen, Terms, Word
 from .job import By, Cause, Ending, JobState, Observation, Source, Transition
 from .verdict import decide, effective, settled, wants_accounting
 
-__all__ = ["JobFacts", "Needs", "Terms", "needs", "notable", "reconcile"]
+__all__ = ["JobFacts", "Needs", "Terms", "follow", "needs", "notable", "reconcile"]
 
+MOST_REFUSED = 8  # refused runs that are remembered
 GAP_S = 40.0  # what the time between two good answers counts at most: queries that failed between them count nothing
+
+CLOCK_SET_BACK_S = 60.0  # an act that lies so far ahead was noted before the clock was set back
 
 _replace = msgspec.structs.replace
 _STAGES = {
@@ -41,7 +44,6 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     accounting: bool = False  # ask accounting
     receipts: bool = False  # look into the job's folder now; a look that finds nothing is ``no_receipt``
     until_s: float | None = None  # reconcile again, without observations if need be, when the monotonic clock shows this
-    native_id: str | None = None  # follow this native id: the one recorded belongs to a second copy that never ran
 
 
 def reconcile(
@@ -53,16 +55,43 @@ def reconcile(
     starts anew (another boot) starts waits anew. Without observations only time has passed. A final state never changes:
     then the facts come back as they are.
     """
-    if facts.state.final:
-        return facts, []
+    after, transitions, _ = follow(facts, observations, now, clock_s=clock_s)
+    return after, transitions
+
+
+def follow(
+    facts: JobFacts, observations: Sequence[Observation], now: float, *, clock_s: float
+) -> tuple[JobFacts, list[Transition], list[Observation]]:
+    """As ``reconcile``, and those of the observations that are worth keeping as evidence (``notable``)."""
     fold = _Fold(facts, now, clock_s)
-    if not observations:
+    kept: list[Observation] = []
+    if not observations and not fold.state.final:
         fold.conclude(now)
+    before = facts
     for observation in observations:
-        if fold.state.final:
-            break
-        fold.take(observation)
-    return fold.result()
+        after = before
+        if not before.state.final:
+            fold.take(observation)
+            after = fold.facts()
+        if notable(before, after, observation):
+            kept.append(observation)
+        before = after
+    return (*fold.result(), kept)
+
+
+def notable(before: JobFacts, after: JobFacts, observation: Observation) -> bool:
+    """Whether an observation is worth keeping as evidence: it changed what is known, timers apart.
+
+    Of what comes after the end, the words of an end are kept; they change nothing.
+    """
+    if before.state.final:
+        return observation.ended or observation.what in ("end", "refused")
+    return observation.source in (Source.ACT, Source.SUBMISSION) or _known(before) != _known(after)
+
+
+def _known(facts: JobFacts) -> tuple[Any, ...]:
+    seen = _replace(facts.seen, absent_clock_s=None, over_clock_s=None, absent_s=0.0)
+    return facts.state, facts.by, facts.reason, facts.native_id, facts.seen.absent_clock_s is None, seen
 
 
 def needs(facts: JobFacts) -> Needs:
@@ -78,22 +107,7 @@ def needs(facts: JobFacts) -> Needs:
         accounting=over and wants_accounting(facts),
         receipts=waits,
         until_s=(seen.over_clock_s or 0.0) + terms.settle_s if waits else None,
-        native_id=seen.holder if seen.holder and facts.native_id in _copies(seen) else None,
     )
-
-
-def notable(before: JobFacts, after: JobFacts, observation: Observation) -> bool:
-    """Whether an observation is worth keeping as evidence: it changed what is known, timers apart."""
-    if observation.source in (Source.ACT, Source.SUBMISSION):
-        return True
-    if before.state.final:  # later evidence is kept for ``why``, the scheduler's and the receipts' final words only
-        return observation.ended or observation.what in ("end", "refused")
-    if (before.state, before.by, before.reason) != (after.state, after.by, after.reason):
-        return True
-    timers = {"absent_clock_s": None, "over_clock_s": None, "absent_s": 0.0}
-    if (before.seen.absent_clock_s is None) != (after.seen.absent_clock_s is None):
-        return True
-    return bool(_replace(before.seen, **timers) != _replace(after.seen, **timers))
 
 
 def _copies(seen: Seen) -> tuple[str, ...]:
@@ -176,27 +190,33 @@ class _Fold:
                 self.go(JobState.QUEUED, one.at)
 
     def receipt(self, one: Observation) -> None:
-        seen, attempt = self.seen, one.attempt or 1
         if one.what == "refused":
-            if one.native_id is not None and one.native_id not in seen.refused:
-                self.note(refused=(*seen.refused, one.native_id)[-8:])
-                self.second_copy()
+            self.refusal(one)
             return
-        if attempt < seen.begun or (attempt == seen.begun and seen.end is not None):
+        known, attempt = self.seen, one.attempt or 1
+        if attempt < known.begun or (attempt == known.begun and known.end is not None):
             return  # of an earlier run, or after its own end: late, and void
-        known = self.seen
-        if attempt > seen.begun:
+        if attempt > known.begun:
             self.begin(one, attempt)
         if one.what == "end" and one.ending is not None:
-            end = Run(attempt, one.ending, one.clean, one.signals)
-            self.note(end=end, began_at=self.seen.began_at if self.seen.began_at is not None else one.ending.began_at)
+            self.end(one, one.ending, attempt)
         else:
             stage = _STAGES.get(one.what, JobState.STAGING_IN if self.before.terms.stages_in else JobState.RUNNING)
-            if _RANK[stage] > _RANK.get(self.seen.stage, 0) if self.seen.stage else True:
+            if self.seen.stage is None or _RANK[stage] > _RANK[self.seen.stage]:
                 self.note(stage=stage)
-            self.stage(one)
+            if one.what == "begin" and self.seen.began_at is None:
+                self.note(began_at=one.at)
+            if attempt > self.seen.void:
+                self.stage(one)
         if self.seen is not known and self.seen.absent_s:  # a sign of life
             self.note(absent_s=0.0)
+
+    def refusal(self, one: Observation) -> None:
+        if one.holder is not None and self.seen.holder is None:
+            self.note(holder=one.holder)
+        if one.native_id is not None and one.native_id not in self.seen.refused:
+            self.note(refused=(*self.seen.refused, one.native_id)[-MOST_REFUSED:])
+        self.second_copy()
 
     def begin(self, one: Observation, attempt: int) -> None:
         """The first sign of a newer run: whatever ended an older one is void."""
@@ -216,9 +236,18 @@ class _Fold:
         self.note(**changes)
         self.second_copy()
 
+    def end(self, one: Observation, ending: Ending, attempt: int) -> None:
+        began_at = ending.began_at if ending.began_at is not None else self.seen.began_at
+        self.note(end=Run(attempt, ending, one.clean, one.signals), began_at=began_at)
+        if self.state.waiting and attempt > self.seen.void and not ending.aborted:
+            self.go(JobState.RUNNING, began_at if began_at is not None else one.at, synthesised=True)
+
     def second_copy(self) -> None:
-        """A copy's words are not the job's."""
+        """A copy's words are not the job's; where it was the copy that was followed, the holder is followed from now on."""
         copies = _copies(self.seen)
+        if self.native_id in copies:
+            self.native_id = self.seen.holder
+            self.note(absent_s=0.0, absent_clock_s=None, live=False)
         for name in ("queue", "account"):
             word = getattr(self.seen, name)
             if word is not None and word.native_id in copies:
@@ -263,7 +292,7 @@ class _Fold:
                 self.note(**{name: None})
         if self.seen.queue is not None:
             return  # the same run, after the queue's own word that it is over: an old answer
-        self.note(live=True, absent_s=0.0, absent_clock_s=None, over_clock_s=None, looked=False, unaccounted=False)
+        self.note(live=True, absent_s=0.0, absent_clock_s=None)
         if one.state is not None and one.reason != self.reason:
             self.reason = one.reason
         if one.state in _IDLE:
@@ -282,7 +311,7 @@ class _Fold:
         newer = one.attempt is not None and one.attempt > max(seen.begun, 1)
         again = newer or (seen.requeued and one.at >= seen.act_at)
         if again and (self.before.terms.rerunnable or seen.begun == 0):
-            self.note(stage=None, ran=False, suspended=False, requeued=False)
+            self.note(stage=None, void=seen.begun, ran=False, suspended=False, requeued=False)
             self.go(state, one.at, one.by)
 
     def running(self, one: Observation) -> None:
@@ -363,8 +392,8 @@ class _Fold:
             self.finish(ending, at)
 
     def finish(self, ending: Ending, at: float) -> None:
-        began = self.seen.begun > 0 or ending.began_at is not None
-        if self.state.waiting and ending.cause is not Cause.REJECTED and not ending.aborted and began:
+        began = self.seen.begun > 0 or ending.began_at is not None or ending.exit_code is not None or ending.signal is not None
+        if self.state.waiting and began and not ending.aborted and ending.cause is not Cause.REJECTED:
             self.go(JobState.RUNNING, ending.began_at if ending.began_at is not None else at, synthesised=True)
         self.ending = ending
         self.go(ending.state, ending.ended_at if ending.ended_at is not None else at, ending=ending)

@@ -40,19 +40,20 @@ def decide(facts: JobFacts, clock_s: float) -> Ending | None:
 
 def effective(facts: JobFacts) -> Word | None:
     """The scheduler's word that this job is over, as far as it says anything of the newest run."""
-    seen = facts.seen
-    queue, account = seen.queue, seen.account
-    if queue is not None and queue.attempt is not None and queue.attempt < seen.attempt:
+    queue, account = facts.seen.queue, _accounted(facts)
+    if queue is not None and queue.attempt is not None and queue.attempt < facts.seen.attempt:
         queue = None
-    if account is not None:
-        if account.attempt is None:
-            if seen.live:  # accounting may speak of an earlier run while the queue still lists the job
-                account = None
-        elif account.attempt < seen.attempt:
-            account = None
-    if queue is None or (account is not None and not _complete(queue) and account.ending is not None):
-        return account if account is not None else queue
-    return queue
+    if queue is None:
+        return account
+    return account if account is not None and account.ending is not None and not _complete(queue) else queue
+
+
+def _accounted(facts: JobFacts) -> Word | None:
+    """Accounting's word on the newest run. Not numbered, it may speak of an earlier one while the queue still lists the job."""
+    seen, word = facts.seen, facts.seen.account
+    if word is None or (seen.live if word.attempt is None else word.attempt < seen.attempt):
+        return None
+    return word
 
 
 def settled(facts: JobFacts, clock_s: float) -> bool:
@@ -72,7 +73,7 @@ def settled(facts: JobFacts, clock_s: float) -> bool:
 def wants_accounting(facts: JobFacts) -> bool:
     """Whether accounting's word is missing and can still come."""
     seen, terms = facts.seen, facts.terms
-    if not terms.accounting or seen.account is not None or seen.unaccounted:
+    if not terms.accounting or _accounted(facts) is not None or seen.unaccounted:
         return False
     word = effective(facts)
     if word is not None and _complete(word):
@@ -98,23 +99,30 @@ def _complete(word: Word) -> bool:
 def _refused(facts: JobFacts, word: Word | None) -> bool:
     """Whether a later run of this very job was refused, so that the scheduler's word is not about the job's own run."""
     seen, terms = facts.seen, facts.terms
-    if not terms.receipts or seen.begun == 0:
+    if not terms.receipts:
         return False
-    if seen.holder is not None and seen.holder in seen.refused:
+    if (seen.holder or facts.native_id) in seen.refused:
         return True
-    return not terms.rerunnable and word is not None and (word.attempt or 0) > 1
+    if terms.rerunnable or seen.begun == 0 or word is None or (word.attempt or 0) <= 1:
+        return False
+    # A second run of a job that may run once can only have been refused, unless the first never got as far as the shepherd.
+    return _cause(word) in (None, Cause.EXITED) and not _same_run(facts, word)
+
+
+def _same_run(facts: JobFacts, word: Word) -> bool:
+    """Whether the end receipt and the scheduler's word agree on when the run began."""
+    seen = facts.seen
+    theirs = word.ending.began_at if word.ending is not None else None
+    mine = seen.end.ending.began_at if seen.end is not None and seen.end.ending.began_at is not None else seen.began_at
+    return theirs is not None and mine is not None and abs(mine - theirs) <= SAME_RUN_S
 
 
 def _trusted(facts: JobFacts, word: Word | None) -> Run | None:
     """The end receipt, unless it may be of a run before the one that the scheduler speaks of."""
     seen, end = facts.seen, facts.seen.end
-    if end is None or not facts.terms.rerunnable:
+    if end is None or not facts.terms.rerunnable or (word is not None and _same_run(facts, word)):
         return end
     newest = max(seen.attempt, (word.attempt or 0) if word is not None else 0)
-    theirs = word.ending.began_at if word is not None and word.ending is not None else None
-    mine = end.ending.began_at if end.ending.began_at is not None else seen.began_at
-    if theirs is not None and mine is not None and abs(mine - theirs) <= SAME_RUN_S:
-        return end
     return None if newest > end.attempt else end
 
 
