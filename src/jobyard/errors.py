@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .job import Ending
+    from .keeper import Placed
 
 __all__ = [
     "AmbiguousContact",
@@ -50,9 +51,13 @@ __all__ = [
 
 
 class JobyardError(Exception):
-    """The root of all errors of jobyard. ``retryable``: the same call may succeed later, unchanged."""
+    """The root of all errors of jobyard. ``retryable``: the same call may succeed later, unchanged.
+
+    ``placed``: of a submission of many, those that had been accepted before the error (keeper.Placed); they are in the session.
+    """
 
     retryable: bool = False
+    placed: tuple[Placed, ...] = ()
 
 
 class InvalidJob(JobyardError, ValueError):

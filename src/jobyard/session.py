@@ -54,7 +54,7 @@ class Session:
     def _open_keeper(self, contact: Contact) -> Keeper:
         if isinstance(self._scheduler, KeepsJobs):
             return self._scheduler.open_keeper(contact.session, self._board.deliver)
-        from .tracker import JournalKeeper
+        from .journal_keeper import JournalKeeper
 
         return JournalKeeper.open(self._scheduler, contact, self._board.deliver)
 

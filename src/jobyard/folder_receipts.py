@@ -1,0 +1,77 @@
+"""Receipts from the jobs' folders, over a transport's watch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+
+from .errors import TransportError
+from .job import Observation
+from .journal_rows import SubmissionRow
+from .receipts import read_receipts
+from .transports.base import Transport, TransportClosed
+
+__all__ = ["FolderReceipts"]
+
+
+class FolderReceipts:
+    """``tracker.Receipts`` for folders that this machine sees. The watch is opened with the first folder."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._tokens: dict[str, str] = {}  # by folder
+        self._seen: dict[str, set[str]] = {}  # by token: names of receipts that were read
+        self._changed: set[str] = set()
+        self._watch = transport.watch((), prefix="receipt.")
+
+    def add(self, submission: SubmissionRow) -> None:
+        """Watch a folder; it is looked into at once, whatever the watch says. One that is gone has nothing to say."""
+        with self._lock:
+            self._tokens[submission.folder] = submission.token
+            self._seen.setdefault(submission.token, set())
+            self._changed.add(submission.token)
+        try:
+            self._watch.add([submission.folder])
+        except TransportError:
+            return
+
+    def discard(self, submission: SubmissionRow) -> None:
+        """Watch it no longer."""
+        with self._lock:
+            self._tokens.pop(submission.folder, None)
+            self._seen.pop(submission.token, None)
+            self._changed.discard(submission.token)
+        self._watch.discard([submission.folder])
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Return when a receipt came, after ``wake``, or when the time is over."""
+        try:
+            appeared = self._watch.wait(timeout_s)
+        except TransportClosed:
+            return
+        with self._lock:
+            for one in appeared:
+                token = self._tokens.get(one.folder)
+                if token is not None:
+                    self._changed.add(token)
+
+    def wake(self) -> None:
+        """Let ``wait`` return."""
+        self._watch.wake()
+
+    def changed(self) -> Collection[str]:
+        """Tokens of the submissions whose folders have something new."""
+        with self._lock:
+            changed, self._changed = self._changed, set()
+        return changed
+
+    def read(self, submission: SubmissionRow) -> Sequence[tuple[int, Observation]]:
+        """What was not read before. OSError where the folder cannot be listed."""
+        with self._lock:
+            seen = self._seen.setdefault(submission.token, set())
+        return read_receipts(submission.folder, nonce=submission.nonce, token=submission.token, seen=seen)
+
+    def close(self) -> None:
+        """Let go of the watch."""
+        self._watch.close()

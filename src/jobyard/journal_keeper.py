@@ -1,0 +1,403 @@
+"""``JournalKeeper``: the keeper for every scheduler that is asked by commands. Records stand in journal.db."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from .contact import Contact
+from .errors import InvalidContact, JobyardError, NoScheduler, UnknownJob, WrongState
+from .evidence import Terms, from_row
+from .job import By, JobDescription, JobState, Observation, Placeholder, Source, Transition
+from .journal import Journal, SubmissionRow
+from .journal_rows import FOREIGN
+from .keeper import Entry, Evidence, Placed, Sink, Update
+from .schedulers.base import Action, Row, Scheduler
+from .script import WorkRoot
+from .submission import Submitter
+from .tracker import SHORTEST_S, Receipts, Tracker
+
+__all__ = ["JournalKeeper"]
+
+RETENTION_S = 30 * 86400.0
+POLL_AT_MOST_S = 0.05  # without a thread, how often reading a state may look at what there is
+
+
+class JournalKeeper:
+    """``Keeper`` over a journal, a scheduler, and a tracker that follows this session's jobs.
+
+    The tracker's thread starts when somebody waits; a program that only reads states (``jobyard ls``) works without it.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        scheduler: Scheduler,
+        work: WorkRoot,
+        receipts: Receipts,
+        session_id: str,
+        login: str,
+        sink: Sink,
+        *,
+        shortest_s: float = SHORTEST_S,
+        retention_s: float = RETENTION_S,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        threaded: bool = True,
+    ) -> None:
+        self.session_id = session_id
+        self._journal = journal
+        self._scheduler = scheduler
+        self._work = work
+        self._sink = sink
+        self._clock = clock
+        self._retention_s = retention_s
+        self._threaded = threaded
+        self._closed = False
+        self._pid = os.getpid()
+        self._changed = threading.Condition()
+        self._polled_s = 0.0
+        self._submitter = Submitter(journal, scheduler, work, session_id, clock=clock, sleep=sleep)
+        self.tracker = Tracker(
+            journal,
+            scheduler,
+            receipts,
+            session_id,
+            login,
+            self._deliver,
+            submitter=self._submitter,
+            over=self._over,
+            shortest_s=shortest_s,
+            clock=clock,
+            monotonic=monotonic,
+            commands=threaded,
+        )
+
+    @classmethod
+    def open(cls, scheduler: Scheduler, contact: Contact, sink: Sink) -> JournalKeeper:
+        """The keeper of the contact's session, or of a new one, in the journal of this user's state folder.
+
+        InvalidContact: the journal has no such session, or it belongs to another scheduler. JournalError,
+        ConfigurationError: as their texts say.
+        """
+        from .config import state_dir, work_root
+        from .folder_receipts import FolderReceipts
+
+        journal = Journal(Path(state_dir()) / "journal.db")
+        try:
+            login = str(
+                Contact(
+                    scheduler=contact.scheduler, host=contact.host, user=contact.user, port=contact.port, options=_cell(contact)
+                )
+            )
+            if contact.session is None:
+                session_id = journal.create_session(str(contact), login).id
+            else:
+                session_id = _known(journal, contact.session, login)
+            transport = getattr(scheduler, "transport", None)
+            if transport is None:
+                raise NoScheduler(f"{scheduler.name} has no transport; its jobs' folders cannot be followed")
+            poll_s = contact.option("poll", SHORTEST_S)
+            return cls(
+                journal,
+                scheduler,
+                WorkRoot(str(work_root().parent)),
+                FolderReceipts(transport),
+                session_id,
+                login,
+                sink,
+                shortest_s=poll_s,
+                retention_s=contact.option("retention", RETENTION_S),
+            )
+        except BaseException:
+            journal.close()
+            raise
+
+    # Submission -----------------------------------------------------------------------------------------------------------
+
+    def submit(self, descriptions: Sequence[JobDescription]) -> Sequence[Placed]:
+        """Keeper.submit."""
+        placed = self._submitter.jobs(descriptions)
+        self._placed(placed)
+        return placed
+
+    def submit_array(
+        self, description: JobDescription, indices: Sequence[int], max_running: int | None
+    ) -> tuple[str, str, Sequence[Placed]]:
+        """Keeper.submit_array."""
+        token, native_id, placed = self._submitter.array(description, indices, max_running)
+        self._placed(placed)
+        return token, native_id, placed
+
+    def _placed(self, placed: Sequence[Placed]) -> None:
+        self.tracker.add([one.key for one in placed])
+        for submission in self._journal.prune(self._clock() - self._retention_s, 100):
+            self._remove_folder(submission)
+
+    # Following ------------------------------------------------------------------------------------------------------------
+
+    def _deliver(self, updates: Sequence[Update]) -> None:
+        self._sink(updates)
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_until(self, done: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Keeper.wait_until. With timeout 0 nothing is started: what there is is taken in."""
+        if timeout_s is not None and timeout_s <= 0:
+            self.poll()
+            return done()
+        self.background()
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed or done(), timeout_s)
+
+    def poll(self) -> None:
+        """Keeper.poll."""
+        now_s = time.monotonic()
+        if self._closed or self.tracker.threaded or not self._threaded or now_s - self._polled_s < POLL_AT_MOST_S:
+            return
+        self._polled_s = now_s
+        self.tracker.step()
+
+    def background(self) -> None:
+        """Keeper.background."""
+        if self._pid != os.getpid():
+            raise WrongState(
+                "this process was forked from one that followed jobs; open the session again by its contact to wait in it"
+            )
+        if self._threaded:
+            self.tracker.start()
+
+    # Records --------------------------------------------------------------------------------------------------------------
+
+    def keys(self) -> Sequence[int]:
+        """Keeper.keys."""
+        return [key for key, _ in self.states()]
+
+    def states(self) -> Sequence[tuple[int, JobState]]:
+        """Keeper.states."""
+        return self._journal.states(self.session_id)
+
+    def entries(self, keys: Sequence[int] | None = None, *, newest: int | None = None) -> Sequence[Entry]:
+        """Keeper.entries."""
+        return self._journal.entries(self.session_id, keys, newest=newest)
+
+    def find(self, name: str) -> Sequence[int]:
+        """Keeper.find."""
+        return self._journal.find(self.session_id, name)
+
+    def description(self, key: int) -> JobDescription:
+        """Keeper.description."""
+        return self._journal.description(key)
+
+    def history(self, key: int) -> Sequence[Transition]:
+        """Keeper.history."""
+        return self._journal.history(key)
+
+    def why(self, key: int) -> Sequence[Evidence]:
+        """Keeper.why; while the scheduler does not answer, the last line says since when."""
+        found = list(self._journal.evidence(key))
+        trouble = self.tracker.trouble
+        if trouble is not None:
+            found.append(Evidence(at=trouble[0], text=f"{self._scheduler.name} does not answer since then: {trouble[1]}"))
+        return found
+
+    def streams(self, key: int) -> tuple[str | None, str | None]:
+        """Keeper.streams."""
+        row = self._row(key)
+        description = self._journal.description(key)
+        out = self._stream(row, description, "stdout", description.stdout)
+        if description.join_streams:
+            return out, out
+        return out, self._stream(row, description, "stderr", description.stderr)
+
+    def _row(self, key: int) -> _Named:
+        rows = self._journal.rows([key])
+        if not rows:
+            raise UnknownJob("the job is no longer kept; it was removed, or its time of keeping is over")
+        return _Named(rows[0].submission, rows[0].position, rows[0].index, rows[0].facts.native_id)
+
+    def _stream(self, row: _Named, description: JobDescription, name: str, path: str | None) -> str | None:
+        submission = row.submission
+        if path is None:
+            suffix = {"single": "", "array": f".{row.index}"}.get(submission.kind, f".{row.position}")
+            return f"{submission.folder}/{name}{suffix}"
+        if path == "/dev/null":
+            return None
+        home = pwd.getpwuid(os.getuid()).pw_dir
+        native_id = submission.array_id or row.native_id or ""
+        directory = description.directory or f"{submission.folder}/work"
+        for mark, value in (
+            (Placeholder.HOME, home),
+            (Placeholder.INDEX, "" if row.index is None else str(row.index)),
+            (Placeholder.NATIVE_ID, native_id),
+        ):
+            path, directory = path.replace(mark, value), directory.replace(mark, value)
+        path = path.replace(Placeholder.DIRECTORY, directory)
+        return os.path.join(directory, path)
+
+    # Control --------------------------------------------------------------------------------------------------------------
+
+    def control(self, action: Action, keys: Sequence[int], *, signal: int | None = None) -> Mapping[int, JobyardError | None]:
+        """Keeper.control: what a job's state has no use for is refused here; the others go to the scheduler at once."""
+        if not self.tracker.threaded:
+            self.tracker.step()
+        answers: dict[int, JobyardError | None] = {}
+        native: dict[str, int] = {}
+        entries = {entry.key: entry for entry in self.entries(keys)}
+        for key in keys:
+            entry = entries.get(key)
+            if entry is None:
+                answers[key] = UnknownJob("the job is no longer kept")
+            elif entry.native_id is None:
+                answers[key] = WrongState("the scheduler has not told an id of this job yet")
+            elif (wrong := _refused(action, entry)) is not None:
+                answers[key] = wrong
+            else:
+                native[entry.native_id] = key
+        if native:
+            at = self._clock()
+            told = self._scheduler.control(action, list(native), signal=signal)
+            acts: dict[int, Observation] = {}
+            for native_id, key in native.items():
+                answers[key] = told.get(native_id)
+                if answers[key] is None:
+                    acts[key] = Observation(source=Source.ACT, at=max(at, self._clock()), what=action.value)
+            self.tracker.observe(acts)
+        return answers
+
+    # Jobs of others -------------------------------------------------------------------------------------------------------
+
+    def attach(self, native_id: str) -> int:
+        """Keeper.attach."""
+        known = self.find(native_id)
+        if len(known) == 1:
+            return known[0]
+        row, source = self._look_up(native_id)
+        can = self._scheduler.capabilities
+        terms = Terms(
+            submitted_at=row.submitted_at, receipts=False, accounting=can.accounting, shows_suspended=Action.SUSPEND in can.actions
+        )
+        key, new = self._journal.adopt(self.session_id, native_id, row.name or native_id, terms)
+        self.tracker.add([key])
+        if new:
+            self.tracker.observe({key: from_row(row, source, self._clock())})
+        return key
+
+    def _look_up(self, native_id: str) -> tuple[Row, Source]:
+        for source, ask in ((Source.QUEUE, self._scheduler.query), (Source.ACCOUNTING, self._scheduler.account)):
+            for row in ask([native_id]).rows:
+                if row.native_id == native_id:
+                    return row, source
+        raise UnknownJob(f"{self._scheduler.name} knows no job {native_id!r}")
+
+    def native_ids(self) -> Sequence[str]:
+        """Keeper.native_ids."""
+        return [row.native_id for row in self._scheduler.listed()]
+
+    # Finished jobs --------------------------------------------------------------------------------------------------------
+
+    def reap(self, keys: Iterable[int]) -> Sequence[int]:
+        """Keeper.reap."""
+        return [key for key in keys if self._journal.take(self.session_id, [key]) is not None]
+
+    def remove(self, keys: Iterable[int]) -> None:
+        """Keeper.remove: a folder goes with the last of its jobs, a task's own streams with the task."""
+        keys = list(keys)
+        for row in self._journal.rows(keys):
+            if row.submission.kind in ("array", "like"):
+                named = _Named(row.submission, row.position, row.index, row.facts.native_id)
+                for name in ("stdout", "stderr"):
+                    suffix = named.index if named.submission.kind == "array" else named.position
+                    with contextlib.suppress(OSError):
+                        os.unlink(f"{row.submission.folder}/{name}.{suffix}")
+        for submission in self._journal.remove(keys):
+            self._remove_folder(submission)
+
+    def _over(self, submission: SubmissionRow) -> None:
+        """All jobs of a submission have ended: its folder goes, unless streams of theirs lie in it."""
+        if submission.kind == FOREIGN:
+            return
+        try:
+            names = os.listdir(submission.folder)
+        except OSError:
+            return
+        if not any(name.split(".")[0] in ("stdout", "stderr", "work") for name in names):
+            self._remove_folder(submission)
+
+    def _remove_folder(self, submission: SubmissionRow) -> None:
+        if submission.kind != FOREIGN and submission.work_root == self._work.path:
+            with contextlib.suppress(OSError):  # what cannot be removed now is removed with the rest of the work folder
+                self._work.remove(submission.token)
+
+    def close(self) -> None:
+        """Keeper.close."""
+        self._closed = True
+        with self._changed:
+            self._changed.notify_all()
+        if self._pid == os.getpid():
+            self.tracker.close()
+        self._journal.close()
+        self._work.close()
+
+
+class _Named:
+    """What the names of a job's streams are made of."""
+
+    __slots__ = ("index", "native_id", "position", "submission")
+
+    def __init__(self, submission: SubmissionRow, position: int, index: int | None, native_id: str | None) -> None:
+        self.submission, self.position, self.index, self.native_id = submission, position, index, native_id
+
+
+def _cell(contact: Contact) -> dict[str, str]:
+    """Options that make it another scheduler altogether."""
+    return {key: value for key, value in contact.options.items() if key in ("cell", "server", "cluster")}
+
+
+def _known(journal: Journal, session: str, login: str) -> str:
+    try:
+        found = journal.session(session)
+    except UnknownJob as error:
+        raise InvalidContact(str(error)) from error
+    if found.login != login:
+        raise InvalidContact(f"session {session} belongs to {found.login}, not to {login}")
+    return found.id
+
+
+_WAITING = frozenset({JobState.NEW, JobState.QUEUED, JobState.HELD})
+_RUNNING = frozenset({JobState.STAGING_IN, JobState.RUNNING, JobState.STAGING_OUT, JobState.CLEANING, JobState.SUSPENDED})
+
+
+def _refused(action: Action, entry: Entry) -> WrongState | None:
+    """Why a job's state has no use for an action; None where it has (docs/states.md, as DRMAA 1.0 section 2.2 asks)."""
+    state, by = entry.state, entry.by
+    allowed = {
+        Action.CANCEL: not state.final,
+        Action.HOLD: state in _WAITING and by not in (By.USER, By.BOTH),
+        Action.RELEASE: state is JobState.HELD and by is not By.SYSTEM,
+        Action.SUSPEND: state is JobState.RUNNING,
+        Action.RESUME: state is JobState.SUSPENDED and by is not By.SYSTEM,
+        Action.SIGNAL: state in _RUNNING,
+        Action.REQUEUE: state in _RUNNING,
+    }[action]
+    if allowed:
+        return None
+    shown = f"{state} by {by}" if by is not None else str(state)
+    return WrongState(f"job {entry.native_id} is {shown}; {action} needs {_NEEDED[action]}")
+
+
+_NEEDED = {
+    Action.CANCEL: "an unfinished job",
+    Action.HOLD: "a job that waits and that its user does not hold",
+    Action.RELEASE: "a job that its user holds",
+    Action.SUSPEND: "a running job",
+    Action.RESUME: "a job that its user suspended",
+    Action.SIGNAL: "a job that runs",
+    Action.REQUEUE: "a job that runs",
+}

@@ -1,0 +1,398 @@
+"""Submitting for the journal's keeper: intent, folder, command, native ids; and repair of what a crash cut short.
+
+The order is what makes every accepted job run exactly once. The intent is durable before anything leaves; the folder is there
+whole before the scheduler is asked; the native ids are durable before the caller hears of the job. What is left between is
+looked up by its token. Where nobody can tell whether the scheduler took a job, it is withdrawn by making its claim ourselves:
+whoever has the claim runs, so that a job that was withdrawn never does, even if the scheduler starts it later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .errors import JobyardError, NoScheduler, SchedulerUnavailable, SubmitError, TransportError
+from .evidence import JobFacts, Terms
+from .job import Inherit, JobDescription, Observation, Source, Transition, to_data
+from .journal import Intent, Journal, SubmissionRow
+from .keeper import Placed
+from .layout import Part, lay_out_array, lay_out_jobs
+from .reconcile import reconcile
+from .schedulers.base import Accepted, Action, Capabilities, Kind, Scheduler, SiteLimits, Submission, Traits
+from .script import WorkRoot, new_token, render
+
+__all__ = ["Submitter"]
+
+_logger = logging.getLogger("jobyard.submission")
+
+LOOK_AGAIN_S = 2.0  # a job that a look-up does not show may be shown by the next (shepherd-spike section 6)
+UNANSWERED_S = 10.0  # how long a look-up is tried before the job is withdrawn
+_NO_TRAITS = Traits()
+
+
+class _Prepared(msgspec.Struct, frozen=True):
+    """One submission on its way."""
+
+    part: Part
+    submission: Submission
+    files: Mapping[str, bytes]
+    intent: Intent
+
+
+class Submitter:
+    """Submissions of one session. Every method may be called from any thread."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        scheduler: Scheduler,
+        work: WorkRoot,
+        session_id: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._journal = journal
+        self._scheduler = scheduler
+        self._work = work
+        self._session_id = session_id
+        self._clock = clock
+        self._sleep = sleep
+        self.unsettled: set[str] = set()  # tokens of intents of this process whose fate is not known
+
+    # Submission -------------------------------------------------------------------------------------------------------
+
+    def jobs(self, descriptions: Sequence[JobDescription]) -> list[Placed]:
+        """Keeper.submit."""
+        self._check_all(descriptions)
+        limits = self._limits() if len(descriptions) > 1 else SiteLimits()
+        parts = lay_out_jobs(descriptions, self._capabilities, limits)
+        prepared = [self._prepare(part, None) for part in parts]
+        placed: dict[int, Placed] = {}
+        self._send_all(prepared, placed, len(descriptions))
+        return [placed[position] for position in range(len(descriptions))]
+
+    def array(self, description: JobDescription, indices: Sequence[int], max_running: int | None) -> tuple[str, str, list[Placed]]:
+        """Keeper.submit_array."""
+        self._scheduler.check(description, kind=Kind.ARRAY, tasks=len(indices), max_running=max_running)
+        parts = lay_out_array(description, indices, max_running, self._limits())
+        token = new_token()
+        prepared = [self._prepare(part, token) for part in parts]
+        placed: dict[int, Placed] = {}
+        array_id = self._send_all(prepared, placed, len(indices))
+        return token, array_id or placed[0].native_id, [placed[position] for position in range(len(indices))]
+
+    @property
+    def _capabilities(self) -> Capabilities:
+        return self._scheduler.capabilities
+
+    def _check_all(self, descriptions: Sequence[JobDescription]) -> None:
+        checked: set[int] = set()
+        for description in descriptions:
+            if id(description) not in checked:
+                checked.add(id(description))
+                self._scheduler.check(description)
+
+    def _limits(self) -> SiteLimits:
+        try:
+            return self._scheduler.limits()
+        except (SchedulerUnavailable, TransportError) as error:
+            _logger.info("the limits of %s are not known now: %s", self._scheduler.name, error)
+            return SiteLimits()
+
+    def _prepare(self, part: Part, array: str | None) -> _Prepared:
+        """Everything that can go wrong without the scheduler goes wrong here, before anything is written."""
+        description, token, nonce = part.description, new_token(), new_token()
+        submission = Submission(
+            token=token,
+            folder=self._work.folder(token),
+            description=description,
+            kind=part.kind,
+            indices=part.indices,
+            max_running=part.max_running,
+            after=self._dependencies(description),
+        )
+        dialect = getattr(self._scheduler, "dialect", None)
+        tasks = part.descriptions if part.kind is Kind.LIKE else None
+        files = render(
+            submission,
+            dialect.traits if dialect is not None else _NO_TRAITS,
+            dialect.directives(submission) if dialect is not None else (),
+            nonce=nonce,
+            shepherd=self._work.deploy(),
+            tasks=tasks,
+            environment_base=dict(os.environ) if any(one.inherit is Inherit.CLIENT for one in part.descriptions) else None,
+        )
+        files = {**files, **self._scheduler.prepare(submission)}
+        can = self._capabilities
+        intent = Intent(
+            token=token,
+            nonce=nonce,
+            session=self._session_id,
+            kind=part.kind.value,
+            folder=submission.folder,
+            work_root=self._work.path,
+            description=description,
+            terms=Terms(
+                submitted_at=self._clock(),
+                rerunnable=description.rerunnable,
+                stages_in=bool(description.stage_in),
+                held=description.hold,
+                accounting=can.accounting,
+                shows_suspended=Action.SUSPEND in can.actions,
+            ),
+            indices=part.indices if part.kind is Kind.ARRAY else (),
+            changes=_changes(description, part.descriptions) if part.kind is Kind.LIKE else (),
+            jobs=len(part.positions),
+            max_running=part.max_running,
+            array=array,
+        )
+        return _Prepared(part, submission, files, intent)
+
+    def _dependencies(self, description: JobDescription) -> tuple[tuple[str, str], ...]:
+        """Native ids of what the job waits for; what has happened already is waited for no more."""
+        native: list[tuple[str, str]] = []
+        for after in description.after:
+            keys = self._journal.find(self._session_id, after.token)
+            rows = self._journal.rows(keys)
+            if not rows:
+                raise SubmitError(f"after: this session has no job or array {after.token}")
+            whole = rows[0].submission.array == after.token and rows[0].submission.array_id is not None
+            seen: set[str] = set()
+            for row in rows:
+                if row.facts.state.final:
+                    met = after.when == "any" or (row.facts.state.value == "done") == (after.when == "success")
+                    if not met:
+                        raise SubmitError(
+                            f"after: job {row.facts.native_id} has ended as {row.facts.state}; "
+                            f"what waits for its {after.when} would never run"
+                        )
+                    continue
+                one = row.submission.array_id if whole else row.facts.native_id
+                if one is not None and one not in seen:
+                    seen.add(one)
+                    native.append((one, after.when))
+        return tuple(native)
+
+    def _send_all(self, prepared: Sequence[_Prepared], placed: dict[int, Placed], count: int) -> str | None:
+        """Send them in order; the array's native id. What is refused ends it: what was accepted before it stays."""
+        ranges = self._journal.intend([one.intent for one in prepared])
+        first_array: str | None = None
+        previous: str | None = None
+        sent = 0
+        try:
+            for one, keys in zip(prepared, ranges, strict=True):
+                sent += 1
+                if one.part.chained and previous is not None:
+                    one = self._chained(one, previous)
+                accepted = self._send(one)
+                previous = accepted.array_id or accepted.native_ids[0]
+                first_array = first_array or accepted.array_id
+                for number, position in enumerate(one.part.positions):
+                    token = one.submission.token if one.part.kind is Kind.SINGLE else f"{one.submission.token}.{number}"
+                    placed[position] = Placed(keys[number], token, accepted.native_ids[number])
+        except BaseException as error:
+            for rest in prepared[sent:]:
+                self._journal.refused(rest.submission.token)
+            if isinstance(error, JobyardError) and placed:
+                error.add_note(f"{len(placed)} of the {count} jobs of this call had been accepted before; they are in the session")
+                error.placed = tuple(placed[position] for position in sorted(placed))
+            raise
+        return first_array
+
+    def _chained(self, one: _Prepared, previous: str) -> _Prepared:
+        """A part that waits for the one before it: its native id is known only now."""
+        submission = msgspec.structs.replace(one.submission, after=(*one.submission.after, (previous, "any")))
+        dialect = getattr(self._scheduler, "dialect", None)
+        nonce = one.intent.nonce
+        files = dict(one.files)
+        if dialect is not None:
+            files = render(
+                submission, dialect.traits, dialect.directives(submission), nonce=nonce, shepherd=self._work.deploy(),
+                environment_base=dict(os.environ) if submission.description.inherit is Inherit.CLIENT else None,
+            )  # fmt: skip
+        return _Prepared(one.part, submission, files, one.intent)
+
+    def _send(self, one: _Prepared) -> Accepted:
+        submission = one.submission
+        token = submission.token
+        self.unsettled.add(token)
+        try:
+            try:
+                self._work.create(token, one.files)
+                accepted = self._scheduler.submit(submission)
+            except (SchedulerUnavailable, TransportError) as error:
+                accepted = self._find_out(submission, error)
+        except BaseException as error:
+            if isinstance(error, JobyardError | OSError):
+                self._drop(token)  # refused, or withdrawn: nothing of it stays
+                self.unsettled.discard(token)
+                if isinstance(error, OSError) and not isinstance(error, JobyardError):
+                    raise SubmitError(
+                        f"the job's folder {submission.folder} cannot be written: {error.strerror or error}"
+                    ) from error
+            else:
+                withdraw(submission.folder, len(one.part.positions))  # Ctrl-C: the tracker settles what is left
+            raise
+        self._accept(submission, accepted, one.intent.terms)
+        self.unsettled.discard(token)
+        return accepted
+
+    def _accept(self, submission: Submission, accepted: Accepted, terms: Terms) -> None:
+        self._journal.accepted(submission.token, accepted.native_ids, self._first_transitions(terms), array_id=accepted.array_id)
+
+    def _first_transitions(self, terms: Terms) -> Sequence[Transition]:
+        now = self._clock()
+        taken = Observation(source=Source.SUBMISSION, at=now, what="accepted")
+        return reconcile(JobFacts(terms=terms), [taken], now, clock_s=0.0)[1]
+
+    def _drop(self, token: str) -> None:
+        with contextlib.suppress(OSError):
+            self._work.remove(token)
+        self._journal.refused(token)
+
+    # What nobody can tell -----------------------------------------------------------------------------------------------
+
+    def _find_out(self, submission: Submission, error: JobyardError) -> Accepted:
+        """The command's outcome is not known: look the token up. Raises the error where nothing runs, and never will."""
+        deadline = time.monotonic() + UNANSWERED_S
+        absent = 0
+        while absent < 2 and time.monotonic() < deadline:
+            try:
+                found = self._scheduler.find([submission]).get(submission.token)
+            except (SchedulerUnavailable, TransportError, NoScheduler) as silent:
+                _logger.info("it is not known whether %s took %s: %s", self._scheduler.name, submission.token, silent)
+                self._sleep(min(1.0, LOOK_AGAIN_S))
+                continue
+            if found is not None:
+                return found
+            absent += 1
+            if absent < 2:
+                self._sleep(LOOK_AGAIN_S)
+        held = withdraw(submission.folder, max(1, len(submission.indices)))
+        if held and submission.kind is Kind.SINGLE and held[0]:
+            return Accepted((held[0],))  # it runs already: the claim says under which id
+        raise error
+
+    # Repair ---------------------------------------------------------------------------------------------------------------
+
+    def repair(self, row: SubmissionRow) -> bool:
+        """Settle an intent whose owner is gone, or that this process could not settle: adopted, submitted again, or undone.
+
+        False: the scheduler does not answer; later. It looks twice, 2 s apart, before it submits again.
+        """
+        if row.token not in self.unsettled and not self._journal.claim_intent(row.token):
+            return True
+        submission = self._rebuilt(row)
+        withdrawn = was_withdrawn(row.folder)
+        try:
+            found = self._scheduler.find([submission]).get(row.token)
+            if found is None:
+                self._sleep(LOOK_AGAIN_S)
+                found = self._scheduler.find([submission]).get(row.token)
+            if withdrawn:
+                if found is not None:
+                    self._scheduler.control(Action.CANCEL, found.native_ids)
+                self._drop(row.token)
+            elif found is not None:
+                self._accept(submission, found, row.terms)
+            elif not os.path.exists(f"{row.folder}/run.sh"):
+                self._drop(row.token)  # nothing had left, and nobody was told of it
+            else:
+                self._accept(submission, self._scheduler.submit(submission), row.terms)
+        except (SchedulerUnavailable, TransportError, NoScheduler) as error:
+            _logger.info("the submission %s cannot be settled now: %s", row.token, error)
+            return False
+        except JobyardError as error:
+            _logger.warning("the submission %s, which a crash cut short, was refused: %s", row.token, error)
+            self._drop(row.token)
+        self.unsettled.discard(row.token)
+        return True
+
+    def _rebuilt(self, row: SubmissionRow) -> Submission:
+        description = self._journal.description(row.first_key)
+        kind = Kind(row.kind)
+        indices: tuple[int, ...] = ()
+        if kind is Kind.ARRAY:
+            rows = self._journal.rows(range(row.first_key, row.first_key + row.jobs))
+            indices = tuple(one.index or 0 for one in rows)
+        elif kind is Kind.LIKE:
+            indices = tuple(range(row.jobs))
+        try:
+            after = self._dependencies(description)
+        except SubmitError:
+            after = ()
+        return Submission(
+            token=row.token,
+            folder=row.folder,
+            description=description,
+            kind=kind,
+            indices=indices,
+            max_running=row.max_running,
+            after=after,
+        )
+
+
+def _changes(base: JobDescription, tasks: Sequence[JobDescription]) -> list[Mapping[str, Any]]:
+    """Of each task the fields that it has otherwise, for the journal."""
+    fields = base.__struct_fields__
+    known: dict[int, dict[str, Any]] = {id(base): {}}
+    made: list[Mapping[str, Any]] = []
+    for task in tasks:
+        change = known.get(id(task))
+        if change is None:
+            names = [name for name in fields if getattr(task, name) != getattr(base, name)]
+            change = known[id(task)] = {name: to_data(getattr(task, name)) for name in names}
+        made.append(change)
+    return made
+
+
+# Claims made by us ------------------------------------------------------------------------------------------------------
+
+_WITHDRAWN = "withdrawn"
+
+
+def withdraw(folder: str, tasks: int) -> list[str | None]:
+    """Make the claims of all tasks of a folder ourselves, so that none of them runs any more.
+
+    For each task whose claim somebody else had made: the native id that it runs as (None where the claim does not say).
+    """
+    held: list[str | None] = []
+    if not os.path.isdir(folder):
+        return held
+    temporary = f"{folder}/.withdraw-{os.getpid()}-{time.monotonic_ns()}"
+    content = json.dumps({"native_id": None, _WITHDRAWN: True, "host": None})
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(content)
+    try:
+        for task in range(tasks):
+            try:
+                os.link(temporary, f"{folder}/claim.{task}")
+            except FileExistsError:
+                claim = _claim(folder, task)
+                if not claim.get(_WITHDRAWN):
+                    held.append(claim.get("native_id"))
+    finally:
+        os.unlink(temporary)
+    return held
+
+
+def was_withdrawn(folder: str) -> bool:
+    """Whether ``withdraw`` made the first task's claim."""
+    return bool(_claim(folder, 0).get(_WITHDRAWN))
+
+
+def _claim(folder: str, task: int) -> dict[str, Any]:
+    try:
+        with open(os.open(f"{folder}/claim.{task}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            data = json.loads(file.read(65536))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

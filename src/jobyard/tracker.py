@@ -1,0 +1,547 @@
+"""The tracker: gathers observations of a session's unfinished jobs, lets ``reconcile`` decide, records what follows.
+
+Three sources, from the cheapest. Receipts are told by a watch of the jobs' folders. The queue is asked for all jobs of the
+login in one command, at intervals that grow while nothing changes, and by one process an interval for all of them (the
+journal says whose turn it is). Accounting is asked for those jobs that left. What other processes find out comes through the
+journal's feed.
+
+All work is done in ``step``, which returns when the next one is due; a thread calls it (``start``), or whoever needs it now.
+Commands run on a small pool, so that one that hangs delays no receipt. A test can leave both out and play the clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from .errors import JobyardError, NoScheduler, SchedulerUnavailable, TransportError
+from .evidence import JobFacts, from_row, ours
+from .job import Observation, Source, Transition
+from .journal import Change, JobRow, Journal, SubmissionRow
+from .journal_rows import FOREIGN
+from .journal_store import is_network
+from .keeper import Update
+from .reconcile import needs, notable, reconcile
+from .schedulers.base import Answer, Scheduler
+from .submission import Submitter
+
+__all__ = ["Receipts", "Tracker"]
+
+_logger = logging.getLogger("jobyard.tracker")
+
+SHORTEST_S = 1.0  # between two queue queries, where the contact does not say otherwise
+LONGEST_S = 30.0  # between two queue queries while nothing changes
+SILENCE_S = 60.0  # between two tries of a scheduler that does not answer, at most
+URGENT_S = 0.3  # first look where only the scheduler's word is missing
+FEED_S = 0.05  # how often the journal is asked whether others changed it
+RENEW_S = 20.0  # how often this process shows in the journal that it lives
+_UNANSWERED = (SchedulerUnavailable, TransportError, NoScheduler)
+
+
+class Receipts(Protocol):
+    """Where receipts come from."""
+
+    def add(self, submission: SubmissionRow) -> None:
+        """Watch its folder."""
+
+    def discard(self, submission: SubmissionRow) -> None:
+        """Watch it no longer."""
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Return when a receipt came, after ``wake``, or when the time is over."""
+
+    def wake(self) -> None:
+        """Let ``wait`` return."""
+
+    def changed(self) -> Collection[str]:
+        """Tokens of the submissions whose folders have something new since the last call."""
+
+    def read(self, submission: SubmissionRow) -> Sequence[tuple[int, Observation]]:
+        """What its folder says that was not read before, by position."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
+class _Tracked:
+    """One unfinished job."""
+
+    __slots__ = ("facts", "since_s", "submission", "version")
+
+    def __init__(self, row: JobRow, since_s: float) -> None:
+        self.version = row.version
+        self.facts = row.facts
+        self.submission = row.submission
+        self.since_s = since_s  # by the monotonic clock: questions asked before that know nothing of it
+
+
+class Tracker:
+    """Of one session. Thread-safe; ``deliver`` is called with what changed, outside all locks but the step's own."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        scheduler: Scheduler,
+        receipts: Receipts,
+        session_id: str,
+        login: str,
+        deliver: Callable[[Sequence[Update]], None],
+        *,
+        submitter: Submitter | None = None,
+        over: Callable[[SubmissionRow], None] = lambda submission: None,
+        shortest_s: float = SHORTEST_S,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        commands: bool = True,
+    ) -> None:
+        self._journal = journal
+        self._scheduler = scheduler
+        self._receipts = receipts
+        self._session_id = session_id
+        self._login = login
+        self._deliver = deliver
+        self._submitter = submitter
+        self._over = over
+        self._shortest_s = shortest_s
+        self._clock = clock
+        self._monotonic = monotonic
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="jobyard-query") if commands else None
+        self._lock = threading.RLock()  # of the step
+        self._jobs: dict[int, _Tracked] = {}
+        self._submissions: dict[str, SubmissionRow] = {}  # by token: those with unfinished jobs
+        self._left: dict[str, int] = {}  # how many of their jobs are unfinished
+        self._pending: set[int] = set()  # jobs that seem over: their timers are looked at in each step
+        self._answers: deque[Callable[[], None]] = deque()  # what finished commands found, to be taken in by a step
+        self._asking: set[str] = set()  # "queue", "accounting", "repair": a command is under way
+        self._fed = journal.last_change()
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        now_s = monotonic()
+        self._interval_s = shortest_s
+        self._next_query_s = now_s
+        self._next_account_s = now_s
+        self._account_interval_s = shortest_s
+        self._next_feed_s = now_s
+        self._next_renew_s = now_s
+        self._next_repair_s = now_s
+        self._failures = 0
+        self.trouble: tuple[float, str] | None = None  # since when, and why, the scheduler does not answer
+        self._loaded = False
+        self._written: set[int] = set()  # keys that were recorded by this object since the feed was read
+
+    # From outside -------------------------------------------------------------------------------------------------------
+
+    @property
+    def threaded(self) -> bool:
+        """A thread calls ``step``."""
+        return self._thread is not None
+
+    @property
+    def unfinished(self) -> int:
+        """How many jobs are tracked."""
+        return len(self._jobs)
+
+    def start(self) -> None:
+        """Let a thread call ``step`` from now on."""
+        with self._lock:
+            if self._thread is None and not self._stopped.is_set():
+                self._thread = threading.Thread(target=self._run, name="jobyard-tracker", daemon=True)
+                self._thread.start()
+
+    def add(self, keys: Iterable[int]) -> None:
+        """Track these newly accepted jobs; the queue is asked soon."""
+        with self._lock:
+            self._load()
+            self._take_rows(self._journal.rows(keys))
+            self._feed()
+            self._soon(self._shortest_s)
+        self._receipts.wake()
+
+    def observe(self, observations: Mapping[int, Observation]) -> None:
+        """Something is known of jobs from elsewhere (an act that was acknowledged): record it, and what follows."""
+        with self._lock:
+            self._load()
+            now_s = self._monotonic()
+            group = {key: self._jobs[key] for key in observations if key in self._jobs}
+            group.update(
+                {row.key: _Tracked(row, now_s) for row in self._journal.rows(key for key in observations if key not in group)}
+            )
+            self._settle({key: [one] for key, one in observations.items()}, group)
+            self._soon(self._shortest_s)
+        self._receipts.wake()
+
+    def close(self) -> None:
+        """End the thread. A command that hangs is left to end by itself."""
+        with self._lock:
+            self._stopped.set()
+        self._receipts.wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(5.0)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._receipts.close()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._receipts.wait(self.step())
+            except Exception as error:
+                if self._stopped.is_set():  # the journal was closed under it
+                    return
+                # Whatever it is, jobs must go on being followed; the same step is tried again.
+                if isinstance(error, JobyardError):
+                    _logger.warning("following jobs of %s failed, and is tried again: %s", self._login, error)
+                else:
+                    _logger.exception("following jobs of %s failed, and is tried again", self._login)
+                self._stopped.wait(1.0)
+
+    # The step -------------------------------------------------------------------------------------------------------------
+
+    def step(self) -> float:
+        """Take in what there is, ask what is due; the seconds after which there may be more to do."""
+        with self._lock:
+            if self._stopped.is_set():
+                return LONGEST_S
+            self._load()
+            now_s = self._monotonic()
+            self._renew(now_s)
+            if now_s >= self._next_feed_s:
+                self._next_feed_s = now_s + FEED_S
+                self._feed()
+            while self._answers:
+                self._answers.popleft()()
+            self._read(self._receipts.changed())
+            self._timers(now_s)
+            self._repair(now_s)
+            self._ask_queue(now_s)
+            self._ask_accounting(now_s)
+            while self._answers:  # without a pool, commands have answered already
+                self._answers.popleft()()
+            return self._until(self._monotonic())
+
+    def _until(self, now_s: float) -> float:
+        due = [self._next_feed_s]
+        if self._jobs:
+            due.append(self._next_query_s if "queue" not in self._asking else now_s + LONGEST_S)
+        due += [until for key in self._pending if key in self._jobs and (until := needs(self._jobs[key].facts).until_s) is not None]
+        if self._pending and "accounting" not in self._asking:
+            due.append(self._next_account_s)
+        return max(0.0, min(due) - now_s)
+
+    def _soon(self, wait_s: float) -> None:
+        self._interval_s = self._shortest_s
+        self._next_query_s = min(self._next_query_s, self._monotonic() + wait_s)
+
+    def _renew(self, now_s: float) -> None:
+        if now_s >= self._next_renew_s and self._submitter is not None and self._submitter.unsettled:
+            self._journal.renew()
+            self._next_renew_s = now_s + RENEW_S
+
+    # Jobs of this session -----------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        if not self._loaded:
+            self._loaded = True
+            self._take_rows(self._journal.unfinished(self._session_id))
+
+    def _take_rows(self, rows: Iterable[JobRow]) -> None:
+        now_s = self._monotonic()
+        for row in rows:
+            if row.facts.state.final:
+                self._forget(row.key)
+                continue
+            known = self._jobs.get(row.key)
+            if known is not None:
+                known.version, known.facts = row.version, row.facts
+            else:
+                submission = self._submissions.get(row.submission.token)
+                if submission is None:
+                    submission = self._submissions[row.submission.token] = row.submission
+                    self._left[submission.token] = 0
+                    if submission.kind != FOREIGN:
+                        self._receipts.add(submission)
+                tracked = self._jobs[row.key] = _Tracked(row, now_s)
+                tracked.submission = submission
+                self._left[submission.token] += 1
+            self._note_pending(row.key, row.facts)
+
+    def _note_pending(self, key: int, facts: JobFacts) -> None:
+        if facts.seen.over_clock_s is not None or facts.seen.end is not None:
+            self._pending.add(key)
+        else:
+            self._pending.discard(key)
+
+    def _forget(self, key: int) -> None:
+        tracked = self._jobs.pop(key, None)
+        self._pending.discard(key)
+        if tracked is None:
+            return
+        token = tracked.submission.token
+        self._left[token] -= 1
+        if not self._left[token]:
+            del self._left[token], self._submissions[token]
+            if tracked.submission.kind != FOREIGN:
+                self._receipts.discard(tracked.submission)
+            self._over(tracked.submission)
+
+    # What was written ---------------------------------------------------------------------------------------------------------
+
+    def _feed(self) -> None:
+        """Tell what was written of this session's jobs, by us or by other processes, in the order in which it was written."""
+        if not self._journal.changed():
+            return
+        while fed := self._journal.changes_since(self._fed, session=self._session_id):
+            self._fed = fed[-1].number
+            told = [(one.key, one.transition) for one in fed]
+            self._deliver([Update(key, made.state, made.at, made.by, made.ending, made.reason) for key, made in told])
+            for key, made in told:
+                if made.state.final:
+                    self._forget(key)
+            self._take_rows(self._journal.rows({key for key, _ in told} - self._written))
+        self._written.clear()
+
+    # Receipts -------------------------------------------------------------------------------------------------------------------
+
+    def _read(self, tokens: Iterable[str]) -> None:
+        observed: dict[int, list[Observation]] = {}
+        for token in tokens:
+            submission = self._submissions.get(token)
+            if submission is not None:
+                self._read_folder(submission, observed)
+        self._settle(observed, self._jobs)
+
+    def _read_folder(self, submission: SubmissionRow, observed: dict[int, list[Observation]]) -> None:
+        try:
+            found = self._receipts.read(submission)
+        except (OSError, TransportError) as error:  # no answer; the queue will tell, or the next look
+            _logger.debug("the folder %s cannot be read now: %s", submission.folder, error)
+            return
+        for position, observation in found:
+            key = submission.first_key + position
+            if 0 <= position < submission.jobs:
+                observed.setdefault(key, []).append(observation)
+
+    def _timers(self, now_s: float) -> None:
+        """Jobs that seem over: look into their folders, and see whether their time has come."""
+        if not self._pending:
+            return
+        observed: dict[int, list[Observation]] = {}
+        for key in list(self._pending):
+            tracked = self._jobs.get(key)
+            if tracked is None:
+                self._pending.discard(key)
+                continue
+            need = needs(tracked.facts)
+            if need.receipts and not is_network_folder(tracked.submission.work_root):
+                self._read_folder(tracked.submission, observed)
+                nothing = Observation(source=Source.ABSENCE, at=self._clock(), what="no_receipt")
+                observed.setdefault(key, []).append(nothing)
+            elif need.until_s is not None and now_s >= need.until_s:
+                observed.setdefault(key, [])
+        self._settle(observed, self._jobs)
+
+    # The queue ------------------------------------------------------------------------------------------------------------------
+
+    def _ask_queue(self, now_s: float) -> None:
+        if not self._jobs or "queue" in self._asking or now_s < self._next_query_s:
+            return
+        urgent = any(self._wants_word(key) for key in self._pending)
+        interval_s = min(self._interval_s, URGENT_S if urgent and not self._failures else self._interval_s)
+        if not self._journal.claim_poll(self._login, interval_s * 0.9):
+            self._next_query_s = now_s + interval_s / 2  # somebody else asks for all of us
+            return
+        others = {row.key: row for row in self._journal.unfinished(login=self._login) if row.key not in self._jobs}
+        ids = {tracked.facts.native_id for tracked in self._jobs.values()} | {row.facts.native_id for row in others.values()}
+        asked = sorted(one for one in ids if one is not None)
+        if asked:
+            self._command("queue", lambda: self._scheduler.query(asked), lambda answer: self._queue_answer(answer, others, now_s))
+
+    def _wants_word(self, key: int) -> bool:
+        """Its receipt is there, and only the scheduler's word is missing."""
+        tracked = self._jobs.get(key)
+        return tracked is not None and tracked.facts.seen.end is not None
+
+    def _queue_answer(self, answer: Answer | JobyardError, others: Mapping[int, JobRow], asked_s: float) -> None:
+        now_s = self._monotonic()
+        if isinstance(answer, JobyardError):
+            self._failures += 1
+            self._interval_s = min(self._shortest_s * 2 ** min(self._failures, 10), SILENCE_S)
+            self._next_query_s = now_s + self._interval_s
+            if self.trouble is None:
+                _logger.warning("%s does not answer: %s", self._scheduler.name, answer)
+                self.trouble = (self._clock(), str(answer))
+            return
+        if self.trouble is not None:
+            _logger.info("%s answers again", self._scheduler.name)
+        self._failures, self.trouble = 0, None
+        group = {key: _Tracked(row, asked_s - 1.0) for key, row in others.items()}
+        group.update({key: tracked for key, tracked in self._jobs.items() if tracked.since_s < asked_s})
+        changed = self._take_answer(Source.QUEUE, answer, group)
+        urgent = any(self._wants_word(key) for key in self._pending)
+        if changed or urgent:
+            self._interval_s = self._shortest_s
+        else:
+            self._interval_s = min(self._interval_s * 1.5, max(LONGEST_S, self._shortest_s))
+        self._next_query_s = now_s + (min(URGENT_S, self._shortest_s) if urgent and changed else self._interval_s)
+
+    def _take_answer(self, source: Source, answer: Answer, group: Mapping[int, _Tracked]) -> bool:
+        """Rows to observations of these jobs; one that a complete answer leaves out is absent. Whether any state changed."""
+        at = self._clock()
+        by_id: dict[str, list[int]] = {}
+        for key, tracked in group.items():
+            if tracked.facts.native_id is not None:
+                by_id.setdefault(tracked.facts.native_id, []).append(key)
+        observed: dict[int, list[Observation]] = {}
+        for row in answer.rows:
+            for key in by_id.get(row.native_id, ()):
+                submission, terms = group[key].submission, group[key].facts.terms
+                token = submission.token if submission.kind != FOREIGN else None
+                if ours(row, token=token, submitted_at=terms.submitted_at, name=submission.name):
+                    observed.setdefault(key, []).append(from_row(row, source, at))
+        if answer.complete:
+            what = "absent" if source is Source.QUEUE else "unaccounted"
+            absent = Observation(source=Source.ABSENCE, at=at, what=what)
+            for keys in by_id.values():
+                for key in keys:
+                    observed.setdefault(key, [absent])
+        return self._settle(observed, group)
+
+    # Accounting -----------------------------------------------------------------------------------------------------------------
+
+    def _ask_accounting(self, now_s: float) -> None:
+        if not self._pending or "accounting" in self._asking or now_s < self._next_account_s:
+            return
+        wanting = {}
+        for key in self._pending:
+            tracked = self._jobs.get(key)
+            if tracked is not None and tracked.facts.native_id is not None and needs(tracked.facts).accounting:
+                wanting[key] = tracked
+        if not wanting:
+            self._account_interval_s = self._shortest_s
+            return
+        ids = sorted({tracked.facts.native_id for tracked in wanting.values() if tracked.facts.native_id is not None})
+        self._command("accounting", lambda: self._scheduler.account(ids), lambda answer: self._account_answer(answer, wanting))
+
+    def _account_answer(self, answer: Answer | JobyardError, asked: Mapping[int, _Tracked]) -> None:
+        now_s = self._monotonic()
+        self._account_interval_s = min(self._account_interval_s * 1.5, LONGEST_S)
+        self._next_account_s = now_s + self._account_interval_s
+        if isinstance(answer, JobyardError):
+            _logger.info("the accounting of %s does not answer: %s", self._scheduler.name, answer)
+            self._account_interval_s = min(self._account_interval_s * 2, SILENCE_S)
+            return
+        self._take_answer(Source.ACCOUNTING, answer, {key: one for key, one in asked.items() if self._jobs.get(key) is one})
+
+    # Deciding and recording -------------------------------------------------------------------------------------------------------
+
+    def _settle(self, observed: Mapping[int, Sequence[Observation]], group: Mapping[int, _Tracked]) -> bool:
+        """Let reconcile decide on jobs of the group, write what follows in one commit, tell it. Whether any state changed."""
+        moved = False
+        todo = dict(observed)
+        while todo:
+            now, clock_s = self._clock(), self._monotonic()
+            changes = [
+                change for key, seen in todo.items() if key in group and (change := _decided(key, group[key], seen, now, clock_s))
+            ]
+            missed = self._journal.record(changes)
+            for change in changes:
+                if change.key not in missed:
+                    moved = moved or bool(change.transitions)
+                    tracked = group[change.key]
+                    tracked.version, tracked.facts = change.version + 1, change.facts
+                    if change.key in self._jobs:
+                        self._written.add(change.key)
+                        self._note_pending(change.key, change.facts)
+            todo = {}
+            for key, row in missed.items():  # somebody wrote first: decide again on what they wrote
+                if row is None:
+                    self._forget(key)
+                elif not row.facts.state.final:
+                    group[key].version, group[key].facts = row.version, row.facts
+                    todo[key] = observed[key]
+            if changes:
+                self._feed()
+        return moved
+
+    # Repair ---------------------------------------------------------------------------------------------------------------------
+
+    def _repair(self, now_s: float) -> None:
+        """Intents that a crash left: of this login, whoever made them."""
+        if self._submitter is None or now_s < self._next_repair_s or "repair" in self._asking:
+            return
+        self._next_repair_s = now_s + RENEW_S
+        stale = self._journal.stale_intents(self._login)
+        stale += [self._journal.submission(token) for token in list(self._submitter.unsettled) if self._still_there(token)]
+        if stale:
+            submitter = self._submitter
+
+            def work() -> list[SubmissionRow]:
+                return [row for row in stale if submitter.repair(row)]
+
+            self._command("repair", work, self._repaired)
+
+    def _still_there(self, token: str) -> bool:
+        return token not in self._submissions
+
+    def _repaired(self, rows: Any) -> None:
+        if isinstance(rows, JobyardError):
+            return
+        for row in rows:
+            if row.session == self._session_id:
+                self._take_rows(self._journal.rows(range(row.first_key, row.first_key + row.jobs)))
+
+    # Commands ---------------------------------------------------------------------------------------------------------------------
+
+    def _command(self, name: str, ask: Callable[[], Any], take: Callable[[Any], None]) -> None:
+        """Ask on the pool; what comes is taken in by the next step."""
+        self._asking.add(name)
+
+        def run() -> None:
+            answer: Any
+            try:
+                answer = ask()
+            except JobyardError as error:
+                answer = error if isinstance(error, _UNANSWERED) else SchedulerUnavailable(str(error))
+
+            def taken() -> None:
+                self._asking.discard(name)
+                take(answer)
+
+            self._answers.append(taken)
+            self._receipts.wake()
+
+        if self._pool is None:
+            run()
+        else:
+            self._pool.submit(run)
+
+
+def _decided(key: int, tracked: _Tracked, observations: Sequence[Observation], now: float, clock_s: float) -> Change | None:
+    """What is to be written of a job; None where nothing that matters is new."""
+    facts = tracked.facts
+    kept: list[Observation] = []
+    transitions: list[Transition] = []
+    for batch in [[one] for one in observations] or [[]]:
+        before = facts
+        facts, made = reconcile(before, batch, now, clock_s=clock_s)
+        transitions += made
+        kept += [one for one in batch if notable(before, facts, one)]
+    if facts == tracked.facts and not kept:
+        return None
+    return Change(key=key, version=tracked.version, facts=facts, transitions=transitions, observations=kept)
+
+
+_network: dict[str, bool] = {}
+
+
+def is_network_folder(path: str) -> bool:
+    """Whether what nodes write there may come into sight late; looked up once for each folder."""
+    known = _network.get(path)
+    if known is None:
+        known = _network[path] = is_network(path)
+    return known
