@@ -207,8 +207,30 @@ class CommandScheduler:
 
 
 def _honest(answer: Answer) -> Answer:
-    """With a line that is no row, nobody can say of a job that is not listed that it is not there."""
-    return msgspec.structs.replace(answer, complete=False) if answer.unparsed and answer.complete else answer
+    """The answer without what cannot be believed: one row for each job, the last run's; none where two disagree.
+
+    With a line that is no row, nobody can say of a job that is not listed that it is not there.
+    """
+    rows: dict[str, Row] = {}
+    doubtful: dict[str, Row] = {}
+    for row in answer.rows:
+        other = rows.setdefault(row.native_id, row)
+        if other == row:
+            continue
+        if (row.attempt or 0) != (other.attempt or 0):
+            rows[row.native_id] = max(row, other, key=lambda each: each.attempt or 0)
+        else:
+            doubtful[row.native_id] = row
+    unparsed = answer.unparsed + tuple(
+        f"{native_id}: both {rows[native_id].native_state} and {row.native_state}" for native_id, row in doubtful.items()
+    )
+    if not unparsed and len(rows) == len(answer.rows):
+        return answer
+    return Answer(
+        rows=tuple(row for row in rows.values() if row.native_id not in doubtful),
+        unparsed=unparsed,
+        complete=answer.complete and not unparsed,
+    )
 
 
 def _shown_output(result: Result) -> str:

@@ -10,6 +10,7 @@ standard input, and the caller's mark. An answer is exit code, fate, and what go
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import sys
 
@@ -47,14 +48,15 @@ def receive(connection: _socket.socket) -> list[bytes] | None:
 def connect(cell: str) -> _socket.socket:
     """A connection to the cell's server, which is started where there is none."""
     os.chdir(cell)  # a socket's path may be 107 bytes long; the name in its folder never is too long
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    try:
-        connection.connect("socket")
-        return connection
-    except OSError:
-        start(cell)
-        connection.connect("socket")
-        return connection
+    for _ in range(20):  # a server may end, being idle, between its start and our call
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            connection.connect("socket")
+            return connection
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            start(cell)
+    raise ConnectionRefusedError(errno.ECONNREFUSED, "it does not stay")
 
 
 def start(cell: str) -> None:

@@ -40,9 +40,7 @@ class Machine:
 
     def schedule(self, now: float) -> None:
         """Start what can be started; tell of the others why they wait."""
-        if self.config["paused"]:
-            return
-        slots = self.config["slots"] - sum(job.spec.cores for job in self.running.values())
+        slots = 0 if self.config["paused"] else self.config["slots"] - sum(job.spec.cores for job in self.running.values())
         memory = self.config["memory"] - sum(job.spec.memory for job in self.running.values())
         gpus = self.config["gpus"] - sum(job.spec.gpus for job in self.running.values())
         caps: dict[int, int] = {}
@@ -56,7 +54,7 @@ class Machine:
             state, reason = self._why_waits(job, now)
             if state == "DEPENDENCY":
                 left.pop()
-                self._finish(job, "DEPENDENCY", now)
+                self._finish(job, "DEPENDENCY", now, reason)
                 continue
             spec = job.spec
             if state == "PENDING" and spec.cap is not None and caps.get(spec.number, 0) >= spec.cap:
@@ -109,8 +107,8 @@ class Machine:
         try:
             job.pid = self._spawn(job, environment)
         except OSError as error:
-            job.reason, job.code = f"{error.strerror}: {error.filename}", 1
-            self._finish(job, "FAILED", now)
+            job.code = 1
+            self._finish(job, "FAILED", now, f"{error.strerror}: {os.fsdecode(error.filename)}")
             return
         job.birth = birth_of(job.pid)
         job.state = "RUNNING"
@@ -175,8 +173,8 @@ class Machine:
             return
         self._finish(job, job.end_word or word, now)
 
-    def _finish(self, job: Job, word: str, now: float) -> None:
-        job.state, job.ended, job.kill_at = word, now, None
+    def _finish(self, job: Job, word: str, now: float, reason: str = "") -> None:
+        job.state, job.ended, job.kill_at, job.reason = word, now, None, reason
         self.store.save(job, now)
 
     def _adopt(self, job: Job) -> None:

@@ -90,7 +90,7 @@ class Server:
     # The loop
 
     def run(self) -> None:
-        look_at = 0.0
+        look_at = time.time() + 1.0
         while not self.stopping:
             now = time.time()
             self.machine.reap(now)
