@@ -78,7 +78,7 @@ class Session(drmaa.Session):
     FAILED = JobState.FAILED
 
     @staticmethod
-    def init(contactString: str | None = None) -> None:
+    def init(contactString: str | bytes | None = None) -> None:
         """``initialize``."""
         drmaa.Session.initialize(contactString)
 
@@ -103,12 +103,12 @@ class Session(drmaa.Session):
         return drmaa.Session.version
 
     @staticmethod
-    def getJobProgramStatus(jobId: str) -> str:
+    def getJobProgramStatus(jobId: str | bytes | int) -> str:
         """``jobStatus``: one of the states above."""
         return drmaa.Session.jobStatus(jobId)
 
     @staticmethod
-    def wait(jobId: str, timeout: float = -1) -> JobInfo:  # type: ignore[override]  # getters, as the older module has them
+    def wait(jobId: str | bytes | int, timeout: float = -1) -> JobInfo:  # type: ignore[override]  # getters, as the older module has them
         """As ``drmaa.Session.wait``; the ending has getters."""
         return JobInfo(drmaa.Session.wait(jobId, timeout))
 

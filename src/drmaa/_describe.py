@@ -158,8 +158,16 @@ def _command(command: str, directory: str, place: Place) -> str:
 
 
 def _as_seen(path: str) -> str:
-    """The path on this machine, its home placeholder filled in."""
-    return path.replace(Placeholder.HOME, os.path.expanduser("~"))
+    """The path on this machine, its home placeholder filled in: with the home of the user database, as jobs get it."""
+    if Placeholder.HOME not in path:
+        return path
+    import pwd
+
+    try:
+        home = pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a user without an entry, as in some containers
+        home = "/"
+    return path.replace(Placeholder.HOME, home)
 
 
 # Streams --------------------------------------------------------------------------------------------------------------

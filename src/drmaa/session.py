@@ -17,6 +17,7 @@ __all__ = ["JobInfo", "JobTemplate", "Session"]
 
 _SHARED = SessionCore()  # the process-wide session
 _F = TypeVar("_F", bound=Callable[..., Any])
+JobId = str | bytes | int  # all three forms are taken
 
 
 class _BadAction(InvalidArgumentException, ValueError):
@@ -68,7 +69,7 @@ class Session:
     drmaaImplementation = SessionStringAttribute(_SHARED.implementation)
     version = SessionVersionAttribute()
 
-    def __init__(self, contactString: str | None = None) -> None:
+    def __init__(self, contactString: str | bytes | None = None) -> None:
         self.contactString = contactString
 
     def __enter__(self) -> Session:
@@ -79,7 +80,7 @@ class Session:
         self.exit()
 
     @staticmethod
-    def initialize(contactString: str | None = None) -> None:
+    def initialize(contactString: str | bytes | None = None) -> None:
         """Begin a session, or take up again the one that an earlier session's ``contact`` names.
 
         None and "": the configured default, else the one scheduler found, else ``local``. InvalidContactString (7): it, or
@@ -94,7 +95,7 @@ class Session:
         _SHARED.exit()
 
     @staticmethod
-    def independent(contactString: str | None = None) -> IndependentSession:
+    def independent(contactString: str | bytes | None = None) -> IndependentSession:
         """A session besides the process-wide one, not yet initialised, whose methods are its own."""
         return IndependentSession(contactString)
 
@@ -124,7 +125,7 @@ class Session:
 
     @staticmethod
     @_also(jobName="jobId")
-    def control(jobId: str, operation: str) -> None:
+    def control(jobId: JobId, operation: str | bytes | int) -> None:
         """Suspend, resume, hold, release or terminate a job, all tasks of an array, or (ALL) all unfinished jobs.
 
         Returns once the scheduler acknowledged. InvalidJob (18); SuspendInconsistentState (20), Resume (19), Hold (21),
@@ -134,7 +135,7 @@ class Session:
         _SHARED.control(jobId, action)
 
     @staticmethod
-    def synchronize(jobIds: Iterable[str], timeout: float = -1, dispose: bool = False) -> None:
+    def synchronize(jobIds: Iterable[JobId] | JobId, timeout: float = -1, dispose: bool = False) -> None:
         """Wait until all these jobs have ended; one id alone will do, and ALL means those submitted until now.
 
         ``dispose`` reaps them, on success only. Unknown and reaped ids have ended. ExitTimeout (23); InvalidArgument (4):
@@ -144,7 +145,7 @@ class Session:
 
     @staticmethod
     @_also(jobName="jobId")
-    def wait(jobId: str, timeout: float = -1) -> JobInfo:
+    def wait(jobId: JobId, timeout: float = -1) -> JobInfo:
         """Wait until this job, or any of the session, has ended; how it did. It is reaped: each ending is told once.
 
         ExitTimeout (23): nothing was reaped; InvalidJob (18): unknown, reaped, or no job is left; NoRusage (24): it ended,
@@ -154,7 +155,7 @@ class Session:
 
     @staticmethod
     @_also(jobName="jobId")
-    def jobStatus(jobId: str) -> str:
+    def jobStatus(jobId: JobId) -> str:
         """The job's state, one of JobState. InvalidJob (18): unknown, or reaped."""
         return _SHARED.job_status(jobId)
 
@@ -169,7 +170,7 @@ class IndependentSession:
 
     version = SessionVersionAttribute()
 
-    def __init__(self, contactString: str | None = None) -> None:
+    def __init__(self, contactString: str | bytes | None = None) -> None:
         self.contactString = contactString
         self._core = SessionCore()
 
@@ -195,7 +196,7 @@ class IndependentSession:
         """As ``Session.drmaaImplementation``."""
         return self._core.implementation()
 
-    def initialize(self, contactString: str | None = None) -> None:
+    def initialize(self, contactString: str | bytes | None = None) -> None:
         """As ``Session.initialize``; None takes the contact that the session was made with."""
         self._core.initialize(self.contactString if contactString is None else contactString)
 
@@ -219,19 +220,19 @@ class IndependentSession:
         """As ``Session.runBulkJobs``."""
         return self._core.run_bulk_jobs(jobTemplate, beginIndex, endIndex, step)
 
-    def control(self, jobId: str, operation: str) -> None:
+    def control(self, jobId: JobId, operation: str | bytes | int) -> None:
         """As ``Session.control``."""
         action = _action(operation)
         self._core.control(jobId, action)
 
-    def synchronize(self, jobIds: Iterable[str], timeout: float = -1, dispose: bool = False) -> None:
+    def synchronize(self, jobIds: Iterable[JobId] | JobId, timeout: float = -1, dispose: bool = False) -> None:
         """As ``Session.synchronize``."""
         self._core.synchronize(jobIds, timeout, dispose)
 
-    def wait(self, jobId: str, timeout: float = -1) -> JobInfo:
+    def wait(self, jobId: JobId, timeout: float = -1) -> JobInfo:
         """As ``Session.wait``."""
         return self._core.wait(jobId, timeout)
 
-    def jobStatus(self, jobId: str) -> str:
+    def jobStatus(self, jobId: JobId) -> str:
         """As ``Session.jobStatus``."""
         return self._core.job_status(jobId)

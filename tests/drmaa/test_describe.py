@@ -50,6 +50,10 @@ def told(scheduler: str = "local", *, bulk: bool = False, here: bool = True, **v
     return describe(stored, Place(vendor_of(scheduler), here, bulk))
 
 
+def one(name: str, value: Any) -> Any:
+    return {name: value}
+
+
 def test_least() -> None:
     job = told()
     assert job.argv == ("/bin/true",)
@@ -228,9 +232,8 @@ def test_times() -> None:
     deadline = told(deadline="2090/01/01 00:00 +00:00").deadline_at
     assert deadline == 3786912000
     for name, attribute in (("start", "startTime"), ("deadline", "deadlineTime")):
-        given: dict[str, Any] = {name: "soon"}
         with pytest.raises(InvalidAttributeFormatException, match=rf"^code 13: {attribute}: 'soon' is not a time"):
-            told(**given)
+            told(**one(name, "soon"))
 
 
 def test_limits() -> None:

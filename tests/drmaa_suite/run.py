@@ -1,0 +1,118 @@
+"""What the conformance cases share: a place of their own, templates of small jobs, and waiting for what nobody tells."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import drmaa
+from jobyard.fronts import Contact
+
+CONTACT = os.environ.get("DRMAA_TEST_CONTACT", "local?slots=8")
+SCHEDULER = Contact.parse(CONTACT).scheduler
+LOCAL = SCHEDULER == "local"
+CHUNK = 4  # jobs in a group
+BULKS = 3  # arrays in a mixture
+THREADS = 3
+PATIENCE_S = 60.0 if LOCAL else 600.0
+
+FOREVER, NOW = drmaa.Session.TIMEOUT_WAIT_FOREVER, drmaa.Session.TIMEOUT_NO_WAIT
+ANY, ALL = drmaa.Session.JOB_IDS_SESSION_ANY, drmaa.Session.JOB_IDS_SESSION_ALL
+SUSPEND, RESUME = drmaa.JobControlAction.SUSPEND, drmaa.JobControlAction.RESUME
+HOLD, RELEASE = drmaa.JobControlAction.HOLD, drmaa.JobControlAction.RELEASE
+TERMINATE = drmaa.JobControlAction.TERMINATE
+ACTIONS = (SUSPEND, RESUME, HOLD, RELEASE, TERMINATE)
+ENDED = (drmaa.JobState.DONE, drmaa.JobState.FAILED)
+
+
+class Place:
+    """Folders for state, work and jobs, known to this process and its children while it is entered."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="drmaa-"))
+        self.jobs = self.folder / "jobs"
+        self.state = self.folder / "state"
+        self.contact = CONTACT
+        self._saved: dict[str, str | None] = {}
+
+    def __enter__(self) -> Place:
+        self.jobs.mkdir()
+        (self.folder / "work").mkdir()
+        for name, value in {
+            "JOBYARD_STATE_DIR": self.state,
+            "JOBYARD_WORK_DIR": self.folder / "work",
+            "JOBYARD_CONFIG": self.folder / "config.toml",
+        }.items():
+            self._saved[name] = os.environ.get(name)
+            os.environ[name] = str(value)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+        for name, value in self._saved.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """End the embedded scheduler of this place; the next call of anybody starts another."""
+        if (self.state / "local").exists():
+            from jobyard.schedulers.local import stop
+
+            stop(self.state)
+
+
+def template(directory: Path, command: str = "/bin/true", *args: str, **values: Any) -> drmaa.JobTemplate:
+    """A template of the shared session: a command in a directory of the test's, its output discarded unless told."""
+    made = drmaa.Session.createJobTemplate()
+    fill(made, directory, command, *args, **values)
+    return made
+
+
+def fill(made: drmaa.JobTemplate, directory: Path, command: str, *args: str, **values: Any) -> None:
+    """As ``template``, for a template that is there."""
+    made.remoteCommand = command
+    made.args = args
+    made.workingDirectory = str(directory)
+    made.outputPath = ":/dev/null"
+    made.joinFiles = True
+    for name, value in values.items():
+        setattr(made, name, value)
+
+
+def shell(directory: Path, script: str, **values: Any) -> drmaa.JobTemplate:
+    """A template of a shell script."""
+    return template(directory, "/bin/sh", "-c", script, **values)
+
+
+def sleeper(directory: Path, seconds: float = 0.2, **values: Any) -> drmaa.JobTemplate:
+    """A template of a job that takes a while."""
+    return template(directory, "/bin/sleep", str(seconds), **values)
+
+
+def until(what: Callable[[], Any], why: str, patience_s: float = PATIENCE_S) -> Any:
+    """The first true answer; what is asked here is told by nobody, so it is asked again and again."""
+    deadline = time.monotonic() + patience_s
+    pause = 0.002
+    while not (answer := what()):
+        assert time.monotonic() < deadline, f"after {patience_s} s not yet: {why}"
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+    return answer
+
+
+def until_state(job: str, *states: str) -> None:
+    """Wait until ``jobStatus`` says one of these."""
+    until(lambda: drmaa.Session.jobStatus(job) in states, f"job {job} is {' or '.join(states)}")
+
+
+def take_all(count: int) -> list[drmaa.JobInfo]:
+    """``wait(ANY)`` so many times."""
+    return [drmaa.Session.wait(ANY, PATIENCE_S) for _ in range(count)]
