@@ -61,17 +61,21 @@ def decode(data: "bytes") -> "str":
     return data.decode("utf-8", "surrogateescape")
 
 
-def load(text: "str") -> "Any":
-    """A JSON value, without the modules that ``json`` brings. Raises ValueError."""
+def load(text: "str") -> "Dict[str, Any]":
+    """A JSON object, without the modules that ``json`` brings. Raises ValueError."""
     try:
         from _json import make_scanner
     except ImportError:
-        return __import__("json").loads(text)
-    try:
+        value = __import__("json").loads(text)
+    else:
         scan = make_scanner(_Context())  # type: ignore[arg-type]
-        return scan(text, 0)[0]
-    except StopIteration:
-        raise ValueError("not JSON") from None
+        try:
+            value = scan(text, 0)[0]
+        except (StopIteration, SystemError):  # it knows its own error's class only where ``json`` is loaded
+            value = None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
 
 
 class _Context:
