@@ -17,7 +17,6 @@ import pytest
 
 from ..errors import TransportError
 from ..transports.base import (
-    Appeared,
     Command,
     CommandRefused,
     CommandTimeout,
@@ -30,30 +29,10 @@ from ..transports.base import (
     Result,
     Transport,
     TransportClosed,
-    Watch,
 )
+from .watch_suite import HOSTILE, NAMES, WatchSuite, assert_gone, await_names
 
-__all__ = ["HOSTILE", "TransportSuite"]
-
-# What must arrive unchanged: each is a word, a variable's value and a file's name.
-HOSTILE = (
-    "",
-    " ",
-    "a b",
-    "-n",
-    "--",
-    "$HOME `id` $(id) ${x}",
-    "'\"\\",
-    "a\nb\n",
-    "\t\r\x01\x1b[31m",
-    "é∀🦉",
-    "\udcff\udc80",
-    "*?[a-z]~",
-    "a=b;c&d|e>f<g",
-    "%d%s%n",
-    "x" * 100_000,
-)
-NAMES = tuple(word for word in HOSTILE if word not in ("", "-n") and len(word) < 200)
+__all__ = ["TransportSuite", "assert_gone", "await_names", "run"]
 
 _ECHO = "import os, sys; sys.stdout.buffer.write(b'\\0'.join(os.fsencode(w) for w in sys.argv[1:]))"
 _BOTH = """
@@ -77,28 +56,8 @@ def run(transport: Transport, *argv: str, timeout_s: float = 60.0) -> Result:
     return transport.run(Command(argv=argv, timeout_s=timeout_s))
 
 
-def await_names(watch: Watch, wanted: set[str], timeout_s: float = 30.0) -> list[Appeared]:
-    """All that the watch tells until these names are among it."""
-    found: list[Appeared] = []
-    deadline = time.monotonic() + timeout_s
-    while not wanted <= {item.name for item in found}:
-        assert time.monotonic() < deadline, f"{wanted - {item.name for item in found}} did not appear within {timeout_s:g} s"
-        found += watch.wait(deadline - time.monotonic())
-    return found
-
-
-class TransportSuite:
+class TransportSuite(WatchSuite):
     """Inherit it, and define the fixture ``transport``."""
-
-    latency_s = 0.5  # from a name's appearance to its being told, at most, on a busy machine
-
-    @pytest.fixture
-    def transport(self) -> Transport:
-        raise NotImplementedError("define the fixture 'transport'")
-
-    @pytest.fixture
-    def host_path(self, tmp_path: Path) -> Path:
-        return tmp_path
 
     # Commands
 
@@ -431,120 +390,6 @@ class TransportSuite:
         finally:
             closed.chmod(0o700)
 
-    # Watching
-
-    def test_a_watch_tells_names_at_once(self, transport: Transport, host_path: Path) -> None:
-        late: list[float] = []
-        with transport.watch([str(host_path)]) as watch:
-            for number in range(20):
-                written: list[float] = []
-
-                def write(number: int = number, written: list[float] = written) -> None:
-                    (host_path / "temporary").write_bytes(b"x")
-                    written.append(time.monotonic())
-                    os.rename(host_path / "temporary", host_path / f"name{number}")
-
-                timer = threading.Timer(0.01, write)
-                timer.start()
-                await_names(watch, {f"name{number}"})
-                late.append(time.monotonic() - written[0])
-                timer.join()
-        assert sorted(late)[len(late) // 2] < self.latency_s, late
-
-    def test_a_watch_tells_what_is_there_already(self, transport: Transport, host_path: Path) -> None:
-        (host_path / "early").write_bytes(b"")
-        with transport.watch([str(host_path)]) as watch:
-            assert await_names(watch, {"early"}) == [Appeared(str(host_path), "early")]
-
-    def test_a_watch_tells_links_and_folders(self, transport: Transport, host_path: Path) -> None:
-        (host_path / "sub").mkdir()
-        folder = host_path / "folder"
-        folder.mkdir()
-        with transport.watch([str(folder)]) as watch:
-            os.link(_file(host_path / "file"), folder / "hard")
-            (folder / "made").mkdir()
-            await_names(watch, {"hard", "made"})
-
-    def test_a_watch_tells_only_the_names_asked_for(self, transport: Transport, host_path: Path) -> None:
-        with transport.watch([str(host_path)], prefix="receipt.") as watch:
-            for name in ("other", "receipt.1", "xreceipt.2", "receipt.3"):
-                _file(host_path / name)
-            found = await_names(watch, {"receipt.1", "receipt.3"})
-        assert {item.name for item in found} == {"receipt.1", "receipt.3"}
-
-    @pytest.mark.parametrize("name", NAMES)
-    def test_a_watch_tells_names_unchanged(self, transport: Transport, host_path: Path, name: str) -> None:
-        with transport.watch([str(host_path)]) as watch:
-            _file(host_path / f"n{name}")
-            await_names(watch, {f"n{name}"})
-
-    def test_a_watch_of_many_folders(self, transport: Transport, host_path: Path) -> None:
-        folders = [host_path / str(number) for number in range(1000)]
-        for folder in folders:
-            folder.mkdir()
-        with transport.watch(map(str, folders)) as watch:
-            for folder in folders[::100]:
-                _file(folder / f"in{folder.name}")
-            found = await_names(watch, {f"in{folder.name}" for folder in folders[::100]})
-            assert {(item.folder, item.name) for item in found} == {(str(folder), f"in{folder.name}") for folder in folders[::100]}
-            watch.discard(map(str, folders[:500]))
-            _file(folders[0] / "unseen")
-            _file(folders[999] / "seen")
-            assert {item.name for item in await_names(watch, {"seen"})} == {"seen"}
-
-    def test_a_watched_folder_may_vanish_and_come_again(self, transport: Transport, host_path: Path) -> None:
-        folder = host_path / "folder"
-        folder.mkdir()
-        with transport.watch([str(folder), str(host_path)]) as watch:
-            folder.rmdir()
-            _file(host_path / "other")
-            await_names(watch, {"other"})
-            folder.mkdir()
-            watch.discard([str(folder)])
-            watch.add([str(folder)])
-            _file(folder / "again")
-            await_names(watch, {"again"})
-
-    def test_a_missing_folder_cannot_be_watched(self, transport: Transport, host_path: Path) -> None:
-        with transport.watch() as watch:
-            with pytest.raises(PathMissing, match="nothing"):
-                watch.add([str(host_path / "nothing")])
-            watch.add([str(host_path)])
-            _file(host_path / "file")
-            await_names(watch, {"file"})
-
-    def test_folders_are_added_while_another_thread_waits(self, transport: Transport, host_path: Path) -> None:
-        with transport.watch() as watch:
-            found: list[Appeared] = []
-            waiter = threading.Thread(target=lambda: found.extend(await_names(watch, {"file"})))
-            waiter.start()
-            watch.add([str(host_path)])
-            _file(host_path / "file")
-            waiter.join(30)
-        assert {item.name for item in found} == {"file"}
-
-    def test_a_wait_ends_by_time_by_wake_and_by_close(self, transport: Transport, host_path: Path) -> None:
-        watch = transport.watch([str(host_path)])
-        began = time.monotonic()
-        assert list(watch.wait(0.05)) == []
-        assert 0.04 < time.monotonic() - began < 20
-        watch.wake()
-        assert list(watch.wait(None)) == []
-        timer = threading.Timer(0.05, watch.wake)
-        timer.start()
-        assert list(watch.wait(None)) == []
-        timer.join()
-        timer = threading.Timer(0.05, watch.close)
-        timer.start()
-        with pytest.raises(TransportClosed):
-            watch.wait(None)
-        timer.join()
-        for call in (lambda: watch.add([str(host_path)]), lambda: watch.wait(0)):
-            with pytest.raises(TransportClosed):
-                call()
-        watch.discard([str(host_path)])
-        watch.close()
-
     # The transport itself
 
     def test_knows_its_user_and_environment(self, transport: Transport) -> None:
@@ -587,22 +432,3 @@ class TransportSuite:
         assert not thread.is_alive()
         assert len(ends) == 1
         assert_gone(pid)
-
-
-def assert_gone(pid: int, timeout_s: float = 10.0) -> None:
-    """The process ends within that time; a zombie, whose parent is another, has ended."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if state in b"ZX":
-            return
-        assert time.monotonic() < deadline, f"process {pid} goes on"
-        time.sleep(0.01)
-
-
-def _file(path: Path) -> Path:
-    path.write_bytes(b"")
-    return path
