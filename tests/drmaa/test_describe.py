@@ -164,11 +164,11 @@ def test_bad_streams(name: str) -> None:
     with pytest.raises(
         InvalidAttributeFormatException, match=rf"^code 13: {name}Path '/data/out' has no ':'; write '\[host\]:path'"
     ):
-        told(**{name: "/data/out"})
+        told(**one(name, "/data/out"))
     with pytest.raises(InvalidAttributeFormatException, match="names no file"):
-        told(**{name: "host:"})
+        told(**one(name, "host:"))
     with pytest.raises(DeniedByDrmException, match=rf"^code 17: {name}Path .*only allowed in paths for bulk jobs; use runBulkJobs"):
-        told(**{name: f":/data/{INCR}"})
+        told(**one(name, f":/data/{INCR}"))
 
 
 def test_directory_as_a_stream(tmp_path: Path) -> None:

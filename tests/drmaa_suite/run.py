@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -116,3 +117,10 @@ def until_state(job: str, *states: str) -> None:
 def take_all(count: int) -> list[drmaa.JobInfo]:
     """``wait(ANY)`` so many times."""
     return [drmaa.Session.wait(ANY, PATIENCE_S) for _ in range(count)]
+
+
+def array_of(task: str) -> str:
+    """The id of the array that a task's id belongs to, as the scheduler writes it."""
+    if SCHEDULER in ("pbs", "torque"):
+        return re.sub(r"\[\d+\]", "[]", task)
+    return re.sub(r"[._\[]\d+\]?$", "", task)
