@@ -125,8 +125,14 @@ class _Fold:
         self.native_id = facts.native_id
         self.now, self.clock_s = now, clock_s
         self.transitions: list[Transition] = []
+        if not facts.state.final:
+            self.reset_clocks()
+
+    def reset_clocks(self) -> None:
+        """Clocks of another boot, or from before they were set back, measure nothing."""
+        clock_s = self.clock_s
         over, absent = self.seen.over_clock_s, self.seen.absent_clock_s
-        if (over is not None and over > clock_s) or (absent is not None and absent > clock_s):  # the clock of another boot
+        if (over is not None and over > clock_s) or (absent is not None and absent > clock_s):
             self.note(over_clock_s=None if over is None else min(over, clock_s), absent_clock_s=None if absent is None else clock_s)
 
     def result(self) -> tuple[JobFacts, list[Transition]]:
@@ -266,6 +272,8 @@ class _Fold:
         seen = self.seen
         if one.native_id is not None and one.native_id in _copies(seen):
             return
+        if not one.ended and one.ending is not None and one.ending.cause is Cause.NODE:  # of a run, not of the job
+            self.note(cut=Cause.NODE)
         if one.attempt is not None and one.attempt < seen.attempt:
             return  # of an earlier run
         if one.native_state is not None and one.native_state != seen.native_state and one.source is Source.QUEUE:
@@ -279,8 +287,6 @@ class _Fold:
             else:
                 self.note(account=word)
             return
-        if one.ending is not None and one.ending.cause is Cause.NODE:  # of a run, not of the job
-            self.note(cut=Cause.NODE)
         if one.source is Source.QUEUE:
             self.sighting(one)
 
@@ -303,16 +309,18 @@ class _Fold:
             self.running(one)
 
     def idle(self, one: Observation) -> None:
-        seen, state = self.seen, one.state or JobState.QUEUED
+        seen, state, by = self.seen, one.state or JobState.QUEUED, None
+        if state is JobState.HELD:
+            by = one.by or (self.by if self.state is JobState.HELD else By.SYSTEM)
         if self.state.waiting:
-            if one.at >= seen.act_at and (self.state, self.by) != (state, one.by):
-                self.go(state, one.at, one.by)
+            if one.at >= seen.act_at and (self.state, self.by) != (state, by):
+                self.go(state, one.at, by)
             return
         newer = one.attempt is not None and one.attempt > max(seen.begun, 1)
         again = newer or (seen.requeued and one.at >= seen.act_at)
         if again and (self.before.terms.rerunnable or seen.begun == 0):
             self.note(stage=None, void=seen.begun, ran=False, suspended=False, requeued=False)
-            self.go(state, one.at, one.by)
+            self.go(state, one.at, by)
 
     def running(self, one: Observation) -> None:
         terms = self.before.terms

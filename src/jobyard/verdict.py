@@ -15,6 +15,7 @@ SAME_RUN_S = 2.0  # how far the clocks of a node and of the scheduler's host may
 CUTS = frozenset(
     {Cause.WALLTIME, Cause.MEMORY, Cause.CPU_TIME, Cause.NODE, Cause.PREEMPTED, Cause.DEPENDENCY, Cause.REJECTED, Cause.REQUEUED}
 )
+_TO_END = frozenset({"SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGALRM", "SIGXCPU"})  # signals by which a scheduler ends a job
 _NEVER_STARTED = frozenset({125, 126, 127})  # the batch script could not run the shepherd
 
 
@@ -66,6 +67,8 @@ def settled(facts: JobFacts, clock_s: float) -> bool:
     word = effective(facts)
     if word is None or seen.end is None or _cause(word) is None:
         return False
+    if terms.rerunnable and (word.attempt is None or seen.end.attempt < max(word.attempt, seen.attempt)):
+        return False  # a newer run's receipts may lie beside those that were read
     # A word that is numbered, or names what cut the job short, leaves no doubt about which run it speaks of.
     return word.attempt is not None or _cause(word) in CUTS or _cause(word) is Cause.CANCELLED
 
@@ -123,7 +126,13 @@ def _trusted(facts: JobFacts, word: Word | None) -> Run | None:
     if end is None or not facts.terms.rerunnable or (word is not None and _same_run(facts, word)):
         return end
     newest = max(seen.attempt, (word.attempt or 0) if word is not None else 0)
-    return None if newest > end.attempt else end
+    if newest > end.attempt:
+        return None
+    record = word.ending if word is not None and word.attempt is None else None
+    known = record is not None and (record.exit_code is not None or record.signal is not None)
+    if known and record is not None and end.ending.exit_code == 0 and record.exit_code != 0:
+        return None  # a run that trapped the signal of its requeue, and then one that failed
+    return end
 
 
 def _conclude(facts: JobFacts, word: Word | None) -> Ending:
@@ -139,8 +148,7 @@ def _conclude(facts: JobFacts, word: Word | None) -> Ending:
     if said in CUTS:
         cause = said
     elif seen.cancelled:
-        finished = how.exit_code == 0 and how.cause is Cause.EXITED and said is Cause.EXITED
-        cause = how.cause if finished else Cause.CANCELLED
+        cause = how.cause if _finished(end, word) else Cause.CANCELLED
     elif said is Cause.CANCELLED:
         cause = said
     elif said is None and how.cause is Cause.EXITED and how.exit_code != 0 and (how.signal is not None or end.signals):
@@ -148,6 +156,14 @@ def _conclude(facts: JobFacts, word: Word | None) -> Ending:
     else:
         cause = how.cause
     return _from_receipt(facts, end, word, cause)
+
+
+def _finished(end: Run, word: Word | None) -> bool:
+    """Whether a job that we cancelled was through before that reached it: receipt and scheduler say exit 0, and nothing told it to
+    end."""
+    record = word.ending if word is not None else None
+    agreed = record is not None and record.cause is Cause.EXITED and record.exit_code == 0
+    return agreed and end.ending.exit_code == 0 and end.ending.cause is Cause.EXITED and not _TO_END.intersection(end.signals)
 
 
 def _without_receipt(facts: JobFacts, word: Word | None, said: Cause | None) -> Ending:
@@ -197,7 +213,7 @@ def _from_receipt(facts: JobFacts, end: Run, word: Word | None, cause: Cause) ->
 
 def _from_word(facts: JobFacts, word: Word | None, cause: Cause) -> Ending:
     """All by the scheduler's record; what it does not say stays open."""
-    seen = facts.seen
+    seen, terms = facts.seen, facts.terms
     record = word.ending if word is not None and word.ending is not None else None
     exit_code, signal = (record.exit_code, record.signal) if record is not None else (None, None)
     began_at = record.began_at if record is not None and record.began_at is not None else seen.began_at
@@ -220,11 +236,11 @@ def _from_word(facts: JobFacts, word: Word | None, cause: Cause) -> Ending:
         aborted=shepherd or not began,
         message=message,
         usage=record.usage if record is not None else Usage(),
-        submitted_at=facts.terms.submitted_at,
+        submitted_at=terms.submitted_at,
         began_at=began_at,
         ended_at=record.ended_at if record is not None else None,
         host=record.host if record is not None else None,
-        attempts=max(seen.begun, seen.attempt, 1),
+        attempts=max(seen.begun, 0 if terms.receipts and not terms.rerunnable else seen.attempt, 1),
     )
 
 
