@@ -1,0 +1,610 @@
+"""The life of jobs in the server: accepted, held, chosen, handed over, begun, ended. Nothing here waits or writes a file;
+what must be durable is noted in ``dirty`` and ``batches``, what must be told in ``told``, and server.py commits both in order.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ...errors import SubmitError, UnsupportedAttribute
+from ...job import Cause
+from . import kernel
+from .jobs import CANCEL, ENDING, HOLD, MEMORY, MET, MOST_DEPENDENCIES, REQUEUE, WALLTIME, Batch, Job, Run
+from .protocol import CANCELLED, DONE, FAILED, QUEUED, RUNNING, SUSPENDED, encode_ending
+from .queue import Booking, Need, Queue
+from .reasons import not_started
+from .ring import END, FAIL, PID, SPAWNING, Record
+
+if TYPE_CHECKING:
+    from .link import Link
+    from .machine import Machine
+
+__all__ = ["Engine"]
+
+WINDOW = 64  # jobs handed over ahead of free slots
+NOTHING = Need(0, 0, 0)
+NO_KIND = 0  # a booking that nobody may take over
+
+
+class Wait:
+    """One dependency of a job."""
+
+    __slots__ = ("done", "job", "left", "place", "token", "when")
+
+    def __init__(self, job: Job, place: int, when: str, left: int, token: str) -> None:
+        self.job = job
+        self.place = place  # among the job's dependencies
+        self.when = when
+        self.left = left  # jobs that have not ended
+        self.token = token
+        self.done = False
+
+
+class Engine:
+    """Jobs that have not ended, and what may be done with them now."""
+
+    def __init__(self, machine: Machine, grace_s: float) -> None:
+        self.machine = machine
+        self.grace_s = grace_s
+        self.jobs: dict[int, Job] = {}
+        self.queue: Queue[Job] = Queue()
+        self.next_number = 1
+        self.link: Link | None = None
+        # For the next commit.
+        self.new_batches: list[tuple[Batch, list[Job]]] = []
+        self.dirty: dict[int, Job] = {}
+        self.events: list[tuple[int, float, int, int, bytes]] = []
+        self.told: list[tuple[Job, int, float, int, str]] = []  # job, state, at, by, reason
+        self.after_commit: list[Callable[[], None]] = []
+        self.hand_over: list[list[Any]] = []
+        self.hand_ahead: list[list[Any]] = []
+        # Bookings.
+        self._booked: dict[int, Job] = {}
+        self._kinds: dict[Need, int] = {}
+        self._needs: dict[int, Need] = {}
+        self._ahead: dict[int, dict[int, Job]] = {}  # by kind: handed over, not started
+        self._credit: dict[int, int] = {}  # by kind: bookings that the next of these takes over
+        self._at_spawner: dict[int, int] = {}  # by kind: jobs that run there, or start at once
+        self._doomed: list[tuple[Job, str]] = []  # their dependencies cannot be met
+        # Time.
+        self._timers: list[tuple[float, int, int, Callable[[Job], None], int]] = []
+        self._timer_count = 0
+        self._begins: list[tuple[float, int]] = []
+        self.limited: dict[int, Job] = {}  # running, with a memory limit
+        self.own_signal: Callable[[Job, int, int], bool] | None = None  # to jobs that this process itself watches
+        self.own_end: Callable[[Job, int, float], bool] | None = None
+
+    # Accepting ----------------------------------------------------------------------------------------------------------
+
+    def check(self, job: Job) -> None:
+        """UnsupportedAttribute where this machine can never run it. An exclusive one books all cores."""
+        traits, total = job.traits, self.machine.total
+        need = traits.need
+        if traits.immediate:
+            traits.need = NOTHING
+            return
+        if traits.exclusive and need.cores <= total.cores:
+            need = traits.need = need._replace(cores=total.cores)
+        for field, wanted, there, unit in (
+            ("cores", need.cores, total.cores, "cores"),
+            ("memory", need.memory, total.memory, "bytes of memory"),
+            ("gpus", need.gpus, total.gpus, "GPUs"),
+        ):
+            if wanted > there:
+                raise UnsupportedAttribute(
+                    f"{field}: {wanted} {unit} asked for, but the local scheduler of this machine has {there}",
+                    field=field,
+                    scheduler="local",
+                )
+        if len(traits.after) > MOST_DEPENDENCIES:
+            raise SubmitError(f"local takes at most {MOST_DEPENDENCIES} dependencies for a job, not {len(traits.after)}")
+
+    def accept(self, batch: Batch, jobs: list[Job]) -> None:
+        """Take in new jobs whose dependencies were resolved."""
+        self.new_batches.append((batch, jobs))
+        now = time.time()
+        for job in jobs:
+            self.jobs[job.number] = job
+            if job.traits.hold:
+                job.flags |= HOLD
+            self.wait_for_time(job, now)
+            job.state = job.waiting_state()
+            if job.state == QUEUED:
+                self.enqueue(job)
+            else:
+                self.note(job, job.state, now, job.held_by(), "")
+
+    def wait_for_time(self, job: Job, now: float) -> None:
+        """Hold a job until its time has come."""
+        begin = job.traits.begin_at
+        if begin is not None and begin > now:
+            job.waits += 1
+            heapq.heappush(self._begins, (begin, job.number))
+        deadline = job.traits.deadline_at
+        if deadline is not None:
+            self.timer(kernel.boot_now() + max(0.0, deadline - now), job, self._too_late, attempt=-1)
+
+    def enqueue(self, job: Job) -> None:
+        """Let it wait for room; one that books nothing starts at once."""
+        if job.traits.immediate:
+            self._hand(job, NO_KIND)
+            return
+        self.queue.add(job)
+        lowest = min((one.priority for jobs in self._ahead.values() for one in jobs.values()), default=job.priority)
+        if job.priority > lowest:
+            self.recall([number for jobs in self._ahead.values() for number in jobs])
+
+    def note(self, job: Job, state: int, at: float, by: int = 0, text: str = "") -> None:
+        """A transition that is not told by the job's own row: kept, and told."""
+        self.events.append((job.number, at, state, by, os.fsencode(text)))
+        self.told.append((job, state, at, by, text))
+
+    # Choosing -----------------------------------------------------------------------------------------------------------
+
+    def schedule(self) -> None:
+        """Hand over what can start, and a window of what comes next."""
+        link = self.link
+        if link is None or not link.ready:
+            return
+        machine = self.machine
+        for kind, waiting in self._ahead.items():
+            need, credit = self._needs[kind], self._credit.get(kind, 0)
+            while credit < len(waiting) and need.within(machine.free) and not need.gpus:
+                machine.book(need)
+                credit += 1
+                link.say("go", kind, 1)
+            self._credit[kind] = credit
+        if not len(self.queue):
+            return
+        if machine.free.cores > 0:
+            for job in self.queue.choose(machine.free, self._bookings(), kernel.boot_now()):
+                kind = self._kind(job)
+                self._hand(job, kind)
+        if not len(self.queue):
+            return
+        for kind, count in self._at_spawner.items():
+            if count and kind:
+                there = len(self._ahead.get(kind, ()))
+                if there <= WINDOW // 2:
+                    for one in self.queue.ahead(self._needs[kind], WINDOW - there):
+                        self._ahead.setdefault(kind, {})[one.number] = one
+                        self.hand_ahead.append(self._item(one, kind))
+
+    def _kind(self, job: Job) -> int:
+        need = job.need
+        if need.gpus or job.cap is not None or job.traits.immediate:
+            return NO_KIND
+        kind = self._kinds.get(need)
+        if kind is None:
+            kind = self._kinds[need] = len(self._kinds) + 1
+            self._needs[kind] = need
+        return kind
+
+    def _bookings(self) -> Iterable[Booking]:
+        for job in self._booked.values():
+            run = job.run
+            start = run.booted if run is not None and run.booted else kernel.boot_now()
+            yield Booking(start + job.estimate_s, job.need)
+
+    def _hand(self, job: Job, kind: int) -> None:
+        gpus = self.machine.book(job.need)
+        self._booked[job.number] = job
+        self._at_spawner[kind] = self._at_spawner.get(kind, 0) + 1
+        self.hand_over.append(self._item(job, kind, gpus))
+
+    def _item(self, job: Job, kind: int, gpus: list[bytes] | None = None) -> list[Any]:
+        """Hand-over of a job; from the next commit on it is the spawner's."""
+        batch, number = job.batch, job.number
+        assert self.link is not None
+        job.run = Run(self.link.generation, job.attempts + 1, kind, gpus)
+        self.dirty[number] = job
+        extra = None
+        if batch.array or gpus is not None:
+            extra = (batch.index(number), batch.array, gpus)
+        blob = job.blob if job.blob is not None else batch.blob
+        return [number, batch.token(number).encode(), batch.environment, kind, extra, blob]
+
+    def recall(self, numbers: list[int], then: Callable[[], None] | None = None) -> None:
+        """Ask jobs back that were handed over; those that have not started are queued again when ``then`` is called."""
+        link = self.link
+        assert link is not None
+
+        def answered(recalled: list[int] | None) -> None:
+            for number in recalled or ():
+                job = self.jobs[number]
+                assert job.run is not None
+                kind = job.run.kind
+                ahead = self._ahead.get(kind, {})
+                if ahead.pop(number, None) is None:
+                    self._unbook(job)
+                job.run = None
+                self.dirty[number] = job
+                self.enqueue(job)
+            if then is not None:
+                then()
+
+        link.ask("recall", numbers, answered)
+
+    # The spawner's records ------------------------------------------------------------------------------------------------
+
+    def record(self, record: Record) -> None:
+        """Take in one record of the ring."""
+        job = self.jobs.get(record.number)
+        if job is None or job.run is None:
+            return  # removed in the meantime
+        kind = record.kind
+        if kind == SPAWNING:
+            self._take_over(job)
+            job.run.began, job.run.booted, job.run.stream = record.at, record.booted, record.stream
+        elif kind == PID:
+            run = job.run
+            run.pid, run.took_s = record.pid, record.user_us / 1e6
+            self.begun(job)
+        elif kind == END:
+            self.ended(job, record.at, record.status, record[9:18])
+        elif kind == FAIL:
+            self._take_over(job)
+            self.failed_to_start(job, record.at, record.flags, record.errno)
+
+    def _take_over(self, job: Job) -> None:
+        run = job.run
+        assert run is not None
+        ahead = self._ahead.get(run.kind)
+        if ahead is not None and ahead.pop(job.number, None) is not None:
+            self._credit[run.kind] = self._credit.get(run.kind, 0) - 1
+            self._booked[job.number] = job
+            self._at_spawner[run.kind] = self._at_spawner.get(run.kind, 0) + 1
+
+    def settle_credit(self) -> None:
+        """After the ring was read: bookings that nobody is left to take over are free."""
+        for kind, credit in self._credit.items():
+            if credit > 0 and not self._ahead.get(kind):
+                for _ in range(credit):
+                    self.machine.release(self._needs[kind], None)
+                self._credit[kind] = 0
+
+    def _unbook(self, job: Job) -> None:
+        run = job.run
+        assert run is not None
+        if self._booked.pop(job.number, None) is None:
+            return
+        if run.kind >= 0 and self._at_spawner.get(run.kind):
+            self._at_spawner[run.kind] -= 1
+        if run.kind > 0 and len(self._ahead.get(run.kind, ())) > self._credit.get(run.kind, 0):
+            self._credit[run.kind] = self._credit.get(run.kind, 0) + 1  # the spawner has started the next already
+        else:
+            self.machine.release(job.need, run.gpus)
+        if job.cap is not None:
+            job.batch.running -= 1
+
+    def begun(self, job: Job) -> None:
+        """It runs."""
+        run = job.run
+        assert run is not None
+        job.state = RUNNING
+        job.attempts = run.attempt
+        self.dirty[job.number] = job
+        self.told.append((job, RUNNING, run.began, 0, ""))
+        self.watch_limits(job)
+        if job.flags & ENDING:
+            self.after_commit.append(lambda: self.end_processes(job))
+
+    def watch_limits(self, job: Job) -> None:
+        """Set the timers of a running job."""
+        traits, run = job.traits, job.run
+        assert run is not None
+        if traits.walltime_s is not None:
+            self.timer(run.booted + traits.walltime_s, job, self._over_walltime, run.attempt)
+        self.watch_run_time(job)
+        if traits.memory is not None:
+            self.limited[job.number] = job
+
+    def watch_run_time(self, job: Job) -> None:
+        """Set the timer of the time that a job may run, suspended time left out."""
+        limit, run = job.traits.run_time_s, job.run
+        if limit is not None and run is not None and not run.suspended_at:
+            self.timer(run.booted + run.suspended_s + limit, job, self._over_run_time, run.attempt)
+
+    def ended(self, job: Job, at: float, status: int | None, usage: tuple[int, ...] | None, message: str = "") -> None:
+        """Its leader has ended, with that wait status (None: nobody can know it)."""
+        run = job.run
+        assert run is not None
+        flags = job.flags
+        if flags & REQUEUE and not flags & CANCEL and (status is not None or job.traits.rerunnable):
+            self._requeued(job, at)
+            return
+        state, cause = FAILED, Cause.EXITED
+        if flags & CANCEL:
+            state, cause = CANCELLED, Cause.CANCELLED
+        elif flags & WALLTIME:
+            cause = Cause.WALLTIME
+        elif flags & MEMORY:
+            cause = Cause.MEMORY
+        elif status is None:
+            cause = Cause.LOST
+        elif status == 0:
+            state = DONE
+        elif job.traits.cpu_s is not None and _over_cpu(status, usage, job.traits.cpu_s):
+            cause = Cause.CPU_TIME
+        self._finish(job, state, cause, at, status=status, began=run.began or None, usage=usage, message=message)
+
+    def failed_to_start(self, job: Job, at: float, what: int, errno: int) -> None:
+        """Its directory, streams or program could not be used."""
+        blob = job.blob if job.blob is not None else job.batch.blob
+        assert blob is not None
+        message = not_started(what, errno, blob, job.batch.index(job.number), job.batch.array or job.number)
+        self._finish(job, FAILED, Cause.NOT_STARTED, at, aborted=True, message=message)
+
+    def drop(self, job: Job, state: int, cause: Cause, message: str) -> None:
+        """End a job that never ran, and is not the spawner's."""
+        self.queue.discard(job)
+        self._finish(job, state, cause, time.time(), aborted=True, message=message)
+
+    def _finish(
+        self,
+        job: Job,
+        state: int,
+        cause: Cause,
+        at: float,
+        *,
+        status: int | None = None,
+        began: float | None = None,
+        usage: tuple[int, ...] | None = None,
+        aborted: bool = False,
+        message: str = "",
+    ) -> None:
+        if job.run is not None:
+            ahead = self._ahead.get(job.run.kind)
+            if ahead is not None:
+                ahead.pop(job.number, None)
+            self._unbook(job)
+        job.ending = encode_ending(
+            state,
+            cause,
+            status,
+            job.batch.at,
+            began,
+            at,
+            aborted=aborted,
+            message=message,
+            attempts=max(job.attempts, 0 if aborted else 1),
+            usage=usage,
+        )
+        job.ended, job.state = at, state
+        self.limited.pop(job.number, None)
+        self.dirty[job.number] = job
+        del self.jobs[job.number]
+        self.told.append((job, state, at, 0, ""))
+        if job.dependents is not None:
+            for wait in job.dependents:
+                self._target_ended(wait, state)
+
+    def _requeued(self, job: Job, at: float) -> None:
+        run = job.run
+        assert run is not None
+        self._unbook(job)
+        self.events.append((job.number, run.began, RUNNING, 0, b""))
+        job.run = None
+        job.flags &= ~ENDING
+        self.limited.pop(job.number, None)
+        self.dirty[job.number] = job
+        job.state = job.waiting_state()
+        self.note(job, job.state, at, job.held_by(), "requeued")
+        if job.state == QUEUED:
+            self.enqueue(job)
+
+    # What jobs wait for -----------------------------------------------------------------------------------------------
+
+    def depend(self, job: Job, place: int, when: str, targets: list[Job], states: list[int], token: str) -> None:
+        """Let a job wait for others: ``targets`` have not ended, the rest ended with ``states``."""
+        wait = Wait(job, place, when, len(targets) + len(states), token)
+        job.waits += 1
+        for target in targets:
+            if target.dependents is None:
+                target.dependents = []
+            target.dependents.append(wait)
+        for state in states:
+            self._target_ended(wait, state)
+
+    def _target_ended(self, wait: Wait, state: int) -> None:
+        job = wait.job
+        if job.ended is not None or wait.done:
+            return
+        wait.left -= 1
+        good = wait.when == "any" or (wait.when == "success") == (state == DONE)
+        if wait.when == "failure" and good:
+            wait.left = 0  # one that failed is enough
+        elif not good and (wait.when == "success" or not wait.left):
+            wait.done = True
+            what = "success" if wait.when == "success" else "failure"
+            self._doomed.append((job, f"it waited for the {what} of {wait.token}, which cannot happen any more"))
+            return
+        if wait.left:
+            return
+        wait.done = True
+        job.waits -= 1
+        job.flags |= MET << wait.place
+        if job.number in self.jobs:
+            self.dirty[job.number] = job
+            self._free_now(job, "what it waited for has ended")
+
+    def _free_now(self, job: Job, text: str) -> None:
+        before, job.state = job.state, job.waiting_state()
+        if job.state == QUEUED and before != QUEUED:
+            self.note(job, QUEUED, time.time(), 0, text)
+            self.enqueue(job)
+        elif not job.waits and job.flags & HOLD:
+            self.note(job, job.state, time.time(), job.held_by(), text)
+
+    # Time -----------------------------------------------------------------------------------------------------------------
+
+    def timer(self, at: float, job: Job, act: Callable[[Job], None], attempt: int) -> None:
+        """Call ``act`` at that time (seconds since boot) if that attempt (-1: any) is still the job's."""
+        self._timer_count += 1
+        heapq.heappush(self._timers, (at, self._timer_count, job.number, act, attempt))
+
+    def next_time(self) -> float | None:
+        """Seconds until something is to be done."""
+        found = None
+        if self._timers:
+            found = self._timers[0][0] - kernel.boot_now()
+        if self._begins:
+            begins = min(self._begins[0][0] - time.time(), 30.0)  # the clock may be set in the meantime
+            found = begins if found is None else min(found, begins)
+        return None if found is None else max(0.0, found)
+
+    def pass_time(self) -> None:
+        """Do what is due."""
+        while self._doomed:
+            job, text = self._doomed.pop()
+            if job.ended is None and job.number in self.jobs:
+                self.drop(job, FAILED, Cause.DEPENDENCY, text)
+        now = kernel.boot_now()
+        while self._timers and self._timers[0][0] <= now:
+            _, _, number, act, attempt = heapq.heappop(self._timers)
+            due = self.jobs.get(number)
+            if due is not None and (attempt < 0 or (due.run is not None and due.run.attempt == attempt)):
+                act(due)
+        clock = time.time()
+        while self._begins and self._begins[0][0] <= clock:
+            waiting = self.jobs.get(heapq.heappop(self._begins)[1])
+            if waiting is not None:
+                waiting.waits -= 1
+                self._free_now(waiting, "its time has come")
+
+    def _over_walltime(self, job: Job) -> None:
+        if job.state in (RUNNING, SUSPENDED) or job.run is not None:
+            self.terminate(job, WALLTIME)
+
+    def _over_run_time(self, job: Job) -> None:
+        run = job.run
+        assert run is not None
+        limit = job.traits.run_time_s
+        if limit is None or run.suspended_at:
+            return
+        due = run.booted + run.suspended_s + limit
+        if due > kernel.boot_now():
+            self.timer(due, job, self._over_run_time, run.attempt)  # it was suspended since
+        else:
+            self.terminate(job, WALLTIME)
+
+    def _too_late(self, job: Job) -> None:
+        deadline = job.traits.deadline_at
+        assert deadline is not None
+        left = deadline - time.time()
+        if left > 0:
+            self.timer(kernel.boot_now() + left, job, self._too_late, attempt=-1)
+        elif job.run is None:
+            self.drop(job, FAILED, Cause.WALLTIME, "its deadline passed before it could begin")
+        else:
+            self.terminate(job, WALLTIME)
+
+    # Ending jobs ------------------------------------------------------------------------------------------------------
+
+    def terminate(self, job: Job, why: int) -> None:
+        """End a job that is the spawner's or runs: the reason goes to the journal first, then TERM, grace, KILL."""
+        if job.flags & ENDING:
+            if why == CANCEL:
+                job.flags = (job.flags & ~REQUEUE) | CANCEL
+                self.dirty[job.number] = job
+            return
+        job.flags |= why
+        self.dirty[job.number] = job
+        run = job.run
+        if run is not None and run.pid:
+            self.after_commit.append(lambda: self.end_processes(job))
+
+    def end_processes(self, job: Job) -> None:
+        """TERM now (KILL for one over its memory), KILL when the grace is over."""
+        run = job.run
+        if run is None or job.ended is not None:
+            return
+        hard = bool(job.flags & MEMORY)
+        self._end(job, signal.SIGKILL if hard else signal.SIGTERM)
+        if not hard:
+            self.timer(kernel.boot_now() + self.grace_s, job, lambda one: self._end(one, signal.SIGKILL), run.attempt)
+
+    def _end(self, job: Job, signum: int) -> None:
+        if self.own_end is not None and self.own_end(job, signum, self.grace_s):
+            return
+        if self.link is not None:
+            self.link.ask("end", [job.number, int(signum), self.grace_s], lambda _: None)
+
+    def signal(self, job: Job, signum: int, whom: int, then: Callable[[], None]) -> None:
+        """Send a signal to a running job's processes; ``then`` when it was sent."""
+        if (self.own_signal is not None and self.own_signal(job, signum, whom)) or self.link is None:
+            then()
+        else:
+            self.link.ask("signal", [(job.number, signum, whom)], lambda _: then())
+
+    def forget(self, job: Job) -> None:
+        """A new job that could not be written down: it never was."""
+        number = job.number
+        self.queue.remove(job)
+        if job.run is not None:
+            ahead = self._ahead.get(job.run.kind, {})
+            if ahead.pop(number, None) is None:
+                self._unbook(job)
+            self.hand_over = [item for item in self.hand_over if item[0] != number]
+            self.hand_ahead = [item for item in self.hand_ahead if item[0] != number]
+        self.jobs.pop(number, None)
+        self.dirty.pop(number, None)
+        self.events = [event for event in self.events if event[0] != number]
+        self.told = [told for told in self.told if told[0] is not job]
+
+    def busy(self) -> bool:
+        """The spawner has so much in hand that it need not be looked after at each ending."""
+        ahead = sum(map(len, self._ahead.values()))
+        return ahead > self.machine.total.cores
+
+    def unfinished_handed(self) -> deque[Job]:
+        """Jobs that the spawner has, in order."""
+        return deque(job for job in self.jobs.values() if job.run is not None)
+
+    def spawner_lost(self) -> None:
+        """Its jobs are accounted for by somebody else from now on: no credit, no window."""
+        for kind, ahead in self._ahead.items():
+            for _ in range(self._credit.get(kind, 0)):
+                self.machine.release(self._needs[kind], None)
+            self._credit[kind] = 0
+            ahead.clear()
+        self._at_spawner.clear()
+
+    def book_found(self, job: Job) -> None:
+        """A job that was found running books what it had."""
+        assert job.run is not None
+        job.run.kind = NO_KIND
+        if job.number in self._booked:
+            return
+        self.machine.book_again(job.need, job.run.gpus)
+        self._booked[job.number] = job
+        if job.cap is not None:
+            job.batch.running += 1
+
+    def unhand(self, job: Job) -> None:
+        """A job that never started is queued again."""
+        self._booked_back(job)
+        job.run = None
+        self.dirty[job.number] = job
+        if job.waiting_state() == QUEUED:
+            self.enqueue(job)
+
+    def _booked_back(self, job: Job) -> None:
+        if self._booked.pop(job.number, None) is not None:
+            assert job.run is not None
+            self.machine.release(job.need, job.run.gpus)
+            if job.cap is not None:
+                job.batch.running -= 1
+
+
+def _over_cpu(status: int, usage: tuple[int, ...] | None, limit_s: float) -> bool:
+    number = status & 0x7F
+    if number == signal.SIGXCPU:
+        return True
+    return number == signal.SIGKILL and usage is not None and (usage[0] + usage[1]) / 1e6 >= limit_s

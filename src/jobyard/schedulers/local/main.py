@@ -1,0 +1,138 @@
+"""The two programs of the pair, as link.start_python runs them: ``server`` and ``spawner``."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import select
+import socket
+import sqlite3
+import sys
+
+from ...errors import JobyardError
+from . import kernel
+from .paths import StateFolder
+from .ring import Ring, RingHeldError
+from .spawner import IGNORED, Spawner
+
+__all__ = ["server", "spawner"]
+
+HELD = b"held"  # what a server that is not needed tells its starter
+READY = b"ready"
+
+
+def server(path: str, options: str, ready: str) -> None:
+    """Become the server of a state folder, unless there is one. Tells its starter ``ready``, ``held``, or an error."""
+    told = int(ready)
+    os.set_inheritable(told, False)
+    if os.fork():  # the starter waits for this process only
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
+    kernel.reset_signals(IGNORED)
+    kernel.set_comm("jobyard-server")
+    kernel.become_subreaper()
+    folder = StateFolder(path)
+    lock = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.write(told, HELD)
+        return
+    try:
+        _serve(folder, json.loads(options), None, told)
+    except RingHeldError:
+        os.write(told, HELD)  # a spawner lives, and takes its server's place
+    except (JobyardError, sqlite3.Error, OSError) as error:
+        if told >= 0:
+            try:
+                os.write(told, f"{type(error).__name__} {error}".encode("utf-8", "surrogateescape"))
+            except OSError:
+                pass  # the starter left
+        raise SystemExit(1) from error
+
+
+def _serve(folder: StateFolder, options: dict[str, str], promoted: Spawner | None, told: int) -> None:
+    from .machine import Settings
+    from .server import Server
+    from .store import Store
+
+    store = Store(folder.journal)
+    generation = int(store.meta("generation", 0))
+    if promoted is None:
+        # Whoever holds the last ring is a spawner that takes its server's place; we leave, and hold the ring if nobody does,
+        # so that a spawner that was only being started finds it taken.
+        held = None
+        if os.path.exists(folder.ring(generation)):
+            held = Ring(folder.ring(generation))
+            held.lock()
+        epoll, children = select.epoll(), None
+        store.begin()
+        store.set_meta("options", json.dumps(options))
+        store.end()
+    else:
+        if generation != promoted.generation:
+            return  # another server came before us, and has adopted what we had
+        options = json.loads(store.meta("options", "{}"))
+        epoll, children = promoted.epoll, promoted.children
+        promoted.slots.close()
+    serving = Server(folder, store, Settings(options), epoll, children)
+    if told >= 0:
+        try:
+            os.write(told, READY)
+        except OSError:
+            pass  # the starter left; others will come
+        os.close(told)
+    gc.collect()
+    gc.freeze()
+    serving.run()
+
+
+def spawner(path: str, generation: str, server_fd: str, bell_fd: str) -> None:
+    """Become a spawner; later perhaps the server."""
+    gc.disable()  # nothing here makes cycles, and a collection would delay a start
+    for text in (server_fd, bell_fd):
+        os.set_inheritable(int(text), False)
+    os.chdir("/")
+    kernel.reset_signals(IGNORED)
+    kernel.set_comm(kernel.COMM)
+    kernel.become_subreaper()
+    folder = StateFolder(path)
+    sock = socket.socket(fileno=int(server_fd))
+    try:
+        spawning = Spawner(folder, int(generation), sock, int(bell_fd))
+    except (RingHeldError, FileNotFoundError):
+        return  # the server that started us is dead, and its successor did not wait
+    if not spawning.run():
+        return
+    _promote(folder, spawning, sock, int(bell_fd))
+
+
+def _promote(folder: StateFolder, spawning: Spawner, sock: socket.socket, bell: int) -> None:
+    """The server is dead: take its place."""
+    kernel.set_comm("jobyard-server")
+    kernel.set_mark(0)
+    os.chdir("/")
+    os.umask(0o077)
+    gc.enable()
+    spawning.epoll.unregister(sock.fileno())
+    sock.close()
+    os.close(bell)
+    try:
+        lock = os.open(folder.lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return  # the state folder has gone: nobody wants us
+    fcntl.flock(lock, fcntl.LOCK_EX)  # a fresh server that has it sees that our ring is held, and leaves
+    try:
+        if os.stat(folder.lock).st_ino != os.fstat(lock).st_ino:
+            return
+    except FileNotFoundError:
+        return
+    _serve(folder, {}, spawning, -1)
+
+
+if __name__ == "__main__":
+    sys.exit("this module is started by the embedded scheduler itself")

@@ -1,0 +1,555 @@
+"""The server: one thread, one loop. Each round reads clients and ring, decides, commits once, and only then speaks.
+
+Order (each step durable or done before the next): new jobs and their hand-over in one commit, before the reply and before
+the spawner hears of them; pids and endings in a commit before the ring's tail passes them; clients hear of it after that;
+children of ours are reaped after that too.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sqlite3
+import time
+from typing import Any
+
+from ...errors import JobyardError, SubmitError
+from . import kernel, paths
+from .children import Child, Children
+from .engine import Engine
+from .jobs import Job
+from .link import Link
+from .machine import Machine, Settings
+from .memory import Memory
+from .protocol import RUNNING, encode_error
+from .recover import adopt_after_spawner, recover
+from .requests import Requests
+from .ring import FAIL, PID, SPAWNING
+from .spawner import end_session, kill_leftovers, read_fault, reap_strangers
+from .store import Store
+from .streams import settle
+from .wire import Frames, frame, pack
+
+__all__ = ["Connection", "Server"]
+
+NAP_S = 0.003  # while the spawner has enough to do, the ring is looked at no more often
+IDLE_S = 5.0
+GRACE_S = 5.0
+RETENTION_S = 30 * 86400.0
+PRUNE_S = 60.0
+RETRY_S = 1.0  # after a commit that failed
+LONGEST_S = 1.0
+WATCHFUL_S = 0.25  # while jobs run: a wake-up that was missed costs no more
+
+
+class Connection:
+    """One client."""
+
+    __slots__ = ("closing", "frames", "out", "sessions", "socket")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.frames = Frames()
+        self.out = bytearray()
+        self.sessions: set[int] = set()  # those of whose jobs it hears
+        self.closing = False
+
+
+class Server:
+    """The embedded scheduler's server on an open, locked state folder."""
+
+    def __init__(
+        self, folder: paths.StateFolder, store: Store, settings: Settings, epoll: select.epoll, children: Children | None
+    ) -> None:
+        self.folder = folder
+        self.store = store
+        self.epoll = epoll
+        self.children = children or Children(epoll)
+        self.engine = Engine(Machine(settings), settings.grace_s if settings.grace_s is not None else GRACE_S)
+        self.engine.own_signal = self._own_signal
+        self.engine.own_end = self._own_end
+        self.idle_s = settings.idle_s if settings.idle_s is not None else IDLE_S
+        self.retention_s = settings.retention_s if settings.retention_s is not None else RETENTION_S
+        self.connections: dict[int, Connection] = {}
+        self.followers: dict[int, set[Connection]] = {}  # by session
+        self.attached: dict[int, set[int]] = {}  # by job: other sessions that follow it
+        self.replies: list[tuple[Connection, list[Any]]] = []
+        self.writes: list[tuple[str, tuple[Any, ...]]] = []  # small statements for the next commit
+        self.requests = Requests(self)
+        self.memory = Memory(self.engine)
+        self.stopping = False
+        self._pending_spawn: tuple[int, int] | None = None  # (job, position) of a start whose outcome is not known
+        self._reap: list[Child] = []
+        self._leftovers: dict[int, float] = {}
+        self._last_ring = 0.0
+        self._alive_at = time.monotonic()
+        self._next_sweep = 0.0
+        self._next_prune = time.monotonic() + PRUNE_S
+        self._failed_at: float | None = None
+        generation = recover(self)
+        self.link = Link(folder, generation, epoll)
+        self.engine.link = self.link
+        self.listener = paths.listen(folder.socket)
+        epoll.register(self.listener.fileno(), select.EPOLLIN)
+
+    # The loop -----------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until there has been nothing to do for a while."""
+        poll = self.epoll.poll
+        while True:
+            timeout = self._timeout()
+            if timeout > NAP_S:
+                self.link.ring.sleep(True)
+                if self.link.ring.waiting():
+                    timeout = 0.0
+            events = poll(timeout)
+            self.link.ring.sleep(False)
+            self._events(events)
+            self._read_ring()
+            now = time.monotonic()
+            self._housekeeping(now)
+            self.engine.pass_time()
+            self.engine.schedule()
+            self._commit()
+            if self._may_leave(now):
+                self._leave()
+                return
+
+    def _timeout(self) -> float:
+        engine = self.engine
+        if self._failed_at is None and (engine.after_commit or engine.dirty or self.writes or self.replies):
+            return 0.0
+        timeout = LONGEST_S
+        if engine.busy() and self._failed_at is None:
+            return NAP_S
+        if len(engine.jobs):
+            timeout = WATCHFUL_S
+        for due in (engine.next_time(), self.memory.due(time.monotonic())):
+            if due is not None:
+                timeout = min(timeout, due)
+        return timeout
+
+    def _events(self, events: list[tuple[int, int]]) -> None:
+        for fd, mask in events:
+            connection = self.connections.get(fd)
+            if connection is not None:
+                if mask & select.EPOLLOUT:
+                    self._send(connection)
+                if mask & ~select.EPOLLOUT:
+                    self._hear(connection)
+            elif fd == self.link.bell:
+                try:
+                    os.eventfd_read(fd)
+                except BlockingIOError:
+                    pass  # read already
+            elif fd == self.link.socket.fileno():
+                if mask & select.EPOLLOUT:
+                    self.link.flush()
+                if mask & ~select.EPOLLOUT:
+                    self._hear_spawner()
+            elif fd == self.listener.fileno():
+                self._welcome()
+            elif fd in self.children.by_fd:
+                self._own_ended(self.children.by_fd[fd])
+
+    # Clients ------------------------------------------------------------------------------------------------------------
+
+    def _welcome(self) -> None:
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:
+                return  # out of descriptors: it stays in the backlog
+            if paths.peer_uid(sock) != os.getuid():
+                sock.close()
+                continue
+            sock.setblocking(False)
+            self.connections[sock.fileno()] = Connection(sock)
+            self.epoll.register(sock.fileno(), select.EPOLLIN)
+
+    def _hear(self, connection: Connection) -> None:
+        for _ in range(8):
+            try:
+                data = connection.socket.recv(1 << 20)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.part(connection)
+                return
+            try:
+                messages = connection.frames.feed(data)
+            except (ValueError, TypeError):
+                self.part(connection)  # no client of ours
+                return
+            for message in messages:
+                self._answer(connection, message)
+            if len(data) < 1 << 20:
+                return
+
+    def _answer(self, connection: Connection, message: list[Any]) -> None:
+        number, operation, arguments = message
+        try:
+            result = self.requests.do(connection, number, operation, arguments)
+        except JobyardError as error:
+            self.replies.append((connection, [number, encode_error(error), None]))
+        else:
+            if result is not self.requests.LATER:
+                self.replies.append((connection, [number, None, result]))
+
+    def part(self, connection: Connection) -> None:
+        """The client left."""
+        fd = connection.socket.fileno()
+        if fd < 0:
+            return
+        self.epoll.unregister(fd)
+        del self.connections[fd]
+        connection.socket.close()
+        connection.closing = True
+        for session in connection.sessions:
+            self.followers[session].discard(connection)
+
+    def _send(self, connection: Connection) -> None:
+        if connection.closing:
+            return
+        had = len(connection.out)
+        try:
+            while connection.out:
+                sent = connection.socket.send(memoryview(connection.out)[: 1 << 20])
+                del connection.out[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.part(connection)
+            return
+        if connection.out or had:
+            wanted = select.EPOLLIN | (select.EPOLLOUT if connection.out else 0)
+            self.epoll.modify(connection.socket.fileno(), wanted)
+
+    def say(self, connection: Connection, message: Any) -> None:
+        """Send a frame, now or when there is room."""
+        if connection.closing:
+            return
+        data = frame(message)
+        if not connection.out:
+            try:
+                sent = connection.socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.part(connection)
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+        connection.out += data
+        self.epoll.modify(connection.socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
+
+    # The ring -----------------------------------------------------------------------------------------------------------
+
+    def _read_ring(self) -> None:
+        if self._failed_at is not None:
+            return
+        ring, engine = self.link.ring, self.engine
+        position = ring.position
+        for record in ring.read():
+            kind = record.kind
+            if kind == SPAWNING:
+                self._pending_spawn = (record.number, position)
+            elif kind in (PID, FAIL):
+                self._pending_spawn = None
+            engine.record(record)
+            position += 1
+        engine.settle_credit()
+
+    def _hear_spawner(self) -> None:
+        answers = self.link.hear()
+        self._read_ring()  # what the answers come after
+        for then, value in answers or ():
+            then(value)
+        if answers is None:
+            self._spawner_died()
+
+    def _spawner_died(self) -> None:
+        """Its children are ours now: those that ended are zombies of ours, the others we watch. Then a new one starts."""
+        link = self.link
+        os.waitpid(link.pid, 0)  # from then on all its children are ours
+        self._failed_at = None
+        self._read_ring()
+        self.engine.spawner_lost()
+        waiting = link.unanswered()
+        adopt_after_spawner(self, link.generation, self._pending_spawn[0] if self._pending_spawn else None)
+        self._pending_spawn = None
+        self.engine.hand_over.clear()
+        self.engine.hand_ahead.clear()
+        self.writes.append(("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (link.generation + 1,)))
+        self._commit()
+        link.close()
+        os.unlink(link.ring.path)
+        self.link = self.engine.link = Link(self.folder, link.generation + 1, self.epoll)
+        for then in waiting:
+            then(None)
+
+    # Children of ours ---------------------------------------------------------------------------------------------------
+
+    def _own_signal(self, job: Job, signum: int, whom: int) -> bool:
+        return job.number in self.children.by_number and (self.children.signal(job.number, signum, whom) or True)
+
+    def _own_end(self, job: Job, signum: int, grace_s: float) -> bool:
+        child = self.children.by_number.get(job.number)
+        if child is None:
+            return False
+        self._leftovers[child.pid] = time.monotonic() + grace_s
+        end_session(self.children, child, signum)
+        return True
+
+    def _own_ended(self, child: Child) -> None:
+        """A job that this process watches has ended: noted now, reaped after the commit."""
+        status: int | None
+        usage: tuple[int, ...] | None = None
+        if child.ours:
+            found = kernel.peek(child.pid)
+            if found is None:
+                return
+            status, usage = found[0], found[1:]
+        else:
+            process = kernel.read_process(child.pid)
+            if process is not None and process.start_ticks == child.start_ticks:
+                if not process.zombie:
+                    return
+                status = process.exit_status
+            else:
+                status = kernel.pidfd_exit_status(child.fd)
+        self.note_end(child.number, child.stream, status, usage, read_fault(child))
+        self.children.forget(child)
+        if child.ours:
+            self._reap.append(child)
+
+    def note_end(
+        self,
+        number: int,
+        stream: int,
+        status: int | None,
+        usage: tuple[int, ...] | None,
+        fault: tuple[int, int] | None = None,
+        message: str = "",
+    ) -> None:
+        """A job that had been started by an earlier spawner has ended."""
+        if stream:
+            settle(self.folder, stream, number)
+        job = self.engine.jobs.get(number)
+        if job is None or job.run is None:
+            return
+        if fault is not None:
+            self.engine.failed_to_start(job, time.time(), *fault)
+            return
+        if status is None and not message:
+            message = "it ended while nobody could see how"
+        self.engine.ended(job, time.time(), status, usage, message)
+
+    # Committing ---------------------------------------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        engine, store = self.engine, self.store
+        if self._failed_at is not None and time.monotonic() - self._failed_at < RETRY_S and not engine.new_batches:
+            return
+        position = self._pending_spawn[1] if self._pending_spawn else self.link.ring.position
+        try:
+            if engine.new_batches or engine.dirty or engine.events or self.writes:
+                store.begin()
+                self._write()
+                store.end()
+        except sqlite3.Error as error:
+            store.undo()
+            self._refuse(error)
+            return
+        self._failed_at = None
+        self.link.ring.commit(position)
+        engine.new_batches.clear()
+        engine.dirty.clear()
+        engine.events.clear()
+        self.writes.clear()
+        self.requests.committed()
+        self._speak()
+
+    def flush_writes(self) -> None:
+        """Commit before there is a spawner to speak to. sqlite3.Error where that fails."""
+        self.store.begin()
+        self._write()
+        self.store.end()
+        self.engine.dirty.clear()
+        self.engine.events.clear()
+        self.writes.clear()
+        for child in self._reap:
+            os.waitpid(child.pid, 0)
+        self._reap.clear()
+
+    def _write(self) -> None:
+        engine, store = self.engine, self.store
+        dirty = engine.dirty
+        for batch, jobs in engine.new_batches:
+            store.execute(
+                "INSERT INTO batches VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                (
+                    batch.no,
+                    batch.session,
+                    batch.place,
+                    batch.first,
+                    batch.count,
+                    batch.environment,
+                    batch.at,
+                    batch.array,
+                    batch.max_running,
+                    pack(batch.indices) if batch.indices is not None else None,
+                    batch.blob,
+                    batch.traits.data,
+                ),
+            )
+            same = batch.traits
+            rows = []
+            for job in jobs:
+                dirty.pop(job.number, None)
+                run = job.run.data() if job.run is not None else None
+                traits = job.traits.data if job.traits is not same else None
+                rows.append((job.number, batch.no, job.state, job.flags, job.blob, traits, run, job.ending, job.ended))
+            store.many("INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?)", rows)
+        if dirty:
+            store.many(
+                "UPDATE jobs SET state=?, flags=?, run=?, ending=?, ended=? WHERE number=?",
+                [
+                    (
+                        job.state,
+                        job.flags,
+                        job.run.data() if job.run is not None else None,
+                        job.ending,
+                        job.ended,
+                        number,
+                    )
+                    for number, job in dirty.items()
+                ],
+            )
+        if engine.events:
+            store.many("INSERT INTO events VALUES (?,?,?,?,?)", engine.events)
+        for statement, values in self.writes:
+            store.execute(statement, values)
+
+    def _refuse(self, error: sqlite3.Error) -> None:
+        """The journal could not be written. New jobs are refused; what has happened is kept and written later."""
+        engine = self.engine
+        self._failed_at = time.monotonic()
+        refused = set()
+        for batch, jobs in engine.new_batches:
+            refused.add((batch.session, batch.place))
+            for job in jobs:
+                engine.forget(job)
+        engine.new_batches.clear()
+        kept = []
+        for connection, reply in self.replies:
+            if self.requests.accepted.get((id(connection), reply[0])) in refused:
+                failure = SubmitError(
+                    f"the journal {self.store.path} could not be written: {error}; the jobs were not accepted", retryable=True
+                )
+                kept.append((connection, [reply[0], encode_error(failure), None]))
+            else:
+                kept.append((connection, reply))
+        self.replies = []
+        self.requests.committed()
+        for connection, reply in kept:
+            self.say(connection, reply)
+
+    def _speak(self) -> None:
+        engine = self.engine
+        if engine.hand_over:
+            self._hand("run", engine.hand_over)
+        if engine.hand_ahead:
+            self._hand("ahead", engine.hand_ahead)
+        acts, engine.after_commit = engine.after_commit, []
+        replies, self.replies = self.replies, []
+        for connection, reply in replies:
+            self.say(connection, reply)
+        if engine.told:
+            self._tell()
+        for child in self._reap:
+            os.waitpid(child.pid, 0)
+        self._reap.clear()
+        for act in acts:
+            act()
+
+    def _hand(self, what: str, items: list[list[Any]]) -> None:
+        link = self.link
+        for item in items:
+            environment = item[2]
+            if environment is not None and environment not in link.environments:
+                link.say("environment", environment, self.store.environment_data(environment))
+                link.environments.add(environment)
+        link.say(what, items)
+        items.clear()
+
+    def _tell(self) -> None:
+        """Tell followers what is now durable."""
+        told, self.engine.told = self.engine.told, []
+        if not self.followers:
+            return
+        messages: dict[int, list[Any]] = {}
+        for job, state, at, by, text in told:
+            if job.ended is not None and state == RUNNING:
+                continue  # its ending tells when it began
+            entry = [
+                job.number,
+                state,
+                at,
+                by,
+                job.ending if job.ended is not None and job.state == state else None,
+                text.encode() or None,
+            ]
+            messages.setdefault(job.batch.session, []).append(entry)
+            for session in self.attached.get(job.number, ()):
+                messages.setdefault(session, []).append(entry)
+        for session, entries in messages.items():
+            for connection in list(self.followers.get(session, ())):
+                self.say(connection, [0, None, entries])
+
+    # Now and then -------------------------------------------------------------------------------------------------------
+
+    def _housekeeping(self, now: float) -> None:
+        self.memory.look(now)
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + 1.0
+        if not self._reap:
+            reap_strangers(self.children, frozenset((self.link.pid,)))
+        for session, at in list(self._leftovers.items()):
+            if now >= at:
+                del self._leftovers[session]
+                kill_leftovers(session)
+        if now >= self._next_prune and self._failed_at is None:
+            self._next_prune = now + PRUNE_S
+            self.requests.prune()
+
+    def _may_leave(self, now: float) -> bool:
+        if self.stopping:
+            return not self.engine.jobs
+        if self.engine.jobs or self.connections or self.engine.dirty or self._leftovers or not self.link.ready:
+            self._alive_at = now
+        return now - self._alive_at >= self.idle_s
+
+    def _leave(self) -> None:
+        """Nothing left to do: end the spawner, fold the journal, let go of the socket."""
+        self.listener.close()
+        try:
+            os.unlink(self.folder.socket)
+        except FileNotFoundError:
+            pass  # somebody removed it
+        self.link.say("bye")
+        os.waitpid(self.link.pid, 0)
+        for connection in list(self.connections.values()):
+            self.part(connection)
+        ring = self.link.ring.path
+        self.link.close()
+        os.unlink(ring)
+        self.store.close()

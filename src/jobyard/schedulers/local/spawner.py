@@ -1,0 +1,299 @@
+"""The spawner: starts jobs, waits for them, and writes down what became of them. One thread, no database.
+
+For each job: SPAWNING into the ring, the start, PID into the ring; at its end: END into the ring, then the reap. When its
+server dies the spawner becomes the server in place (``main`` returns what it holds to server.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import time
+from collections import deque
+from typing import Any
+
+from . import kernel
+from .children import SESSION, Child, Children, signal_session
+from .launch import Launcher, NotStartedError
+from .paths import StateFolder
+from .ring import END, FAIL, PID, SPAWNING, Ring
+from .streams import Slots
+from .wire import Frames, frame
+
+__all__ = ["Spawner", "end_session", "kill_leftovers", "read_fault", "reap_strangers"]
+
+IGNORED = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGXCPU,
+    signal.SIGIO,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+SWEEP_S = 1.0
+
+
+class Spawner:
+    """One generation of spawner. ``run`` returns True where the server died and we must take its place."""
+
+    def __init__(self, folder: StateFolder, generation: int, server: socket.socket, bell: int) -> None:
+        self.folder = folder
+        self.generation = generation
+        self.ring = Ring(folder.ring(generation))
+        self.ring.lock()
+        self.epoll = select.epoll()
+        self.children = Children(self.epoll)
+        self.slots = Slots(folder, generation)
+        self.launcher = Launcher(IGNORED)
+        self._server = server
+        self._bell = bell
+        self._frames = Frames()
+        self._out: list[bytes] = []
+        self._starts: deque[list[Any]] = deque()
+        self._ahead: dict[int, deque[list[Any]]] = {}
+        self._leftovers: dict[int, float] = {}  # sessions whose leader was ended by us -> when the others are killed
+        self._dry = False
+        self._leave = False
+        self._next_sweep = time.monotonic() + SWEEP_S
+
+    def run(self) -> bool:
+        """Serve until the server says goodbye (False) or dies (True)."""
+        server = self._server
+        server.setblocking(False)
+        self.epoll.register(server.fileno(), select.EPOLLIN)
+        self._say(["ready"])
+        self._flush()
+        by_fd, poll = self.children.by_fd, self.epoll.poll
+        heard = server.fileno()
+        while True:
+            wrote = False
+            hear = False
+            for fd, _ in poll(self._timeout()):
+                child = by_fd.get(fd)
+                if child is not None:
+                    self._ended(child)
+                    wrote = True
+                elif fd == heard:
+                    hear = True
+            if hear and not self._hear():
+                return not self._leave
+            while self._starts and self.ring.room():
+                self._start(self._starts.popleft())
+                wrote = True
+            if wrote and (self.ring.reader_sleeps() or self._dry or self._starts):
+                self._dry = False
+                os.eventfd_write(self._bell, 1)
+            if self._out:
+                self._flush()
+            now = time.monotonic()
+            if now >= self._next_sweep:
+                self._next_sweep = now + SWEEP_S
+                self._sweep(now)
+
+    def _timeout(self) -> float:
+        if self._starts:
+            return 0.005  # the ring is full; the server is behind
+        return SWEEP_S
+
+    def _sweep(self, now: float) -> None:
+        """Reap what orphans of jobs left to us, and end what outlived a terminated leader's grace."""
+        reap_strangers(self.children)
+        for session, at in list(self._leftovers.items()):
+            if now >= at:
+                del self._leftovers[session]
+                kill_leftovers(session)
+        if not self.children:
+            os.chdir("/")  # keep nobody's folder busy
+
+    # The server -------------------------------------------------------------------------------------------------------
+
+    def _hear(self) -> bool:
+        while True:
+            try:
+                data = self._server.recv(1 << 18)
+            except BlockingIOError:
+                return True
+            except ConnectionResetError:
+                return False
+            if not data:
+                return False
+            for message in self._frames.feed(data):
+                self._do(message)
+            if self._leave:
+                return False
+
+    def _do(self, message: list[Any]) -> None:
+        what = message[0]
+        if what == "run":
+            self._starts.extend(message[1])
+        elif what == "ahead":
+            for item in message[1]:
+                self._ahead.setdefault(item[3], deque()).append(item)
+        elif what == "go":
+            waiting = self._ahead.get(message[1])
+            for _ in range(message[2]):
+                if waiting:
+                    self._starts.append(waiting.popleft())
+        elif what == "environment":
+            self.launcher.learn(message[1], message[2])
+        elif what == "recall":
+            wanted = set(message[2])
+            recalled: list[int] = []
+            for waiting in [*self._ahead.values(), self._starts]:
+                for item in [item for item in waiting if item[0] in wanted]:
+                    waiting.remove(item)
+                    recalled.append(item[0])
+            self._say(["recalled", message[1], recalled])
+        elif what == "signal":
+            for number, signum, whom in message[2]:
+                self.children.signal(number, signum, whom)
+            self._say(["done", message[1]])
+        elif what == "end":  # TERM or KILL for all of a job
+            number, signum, grace_s = message[2]
+            child = self.children.by_number.get(number)
+            if child is not None:
+                self._leftovers[child.pid] = time.monotonic() + grace_s
+                end_session(self.children, child, signum)
+            self._say(["done", message[1]])
+        elif what == "pin":
+            child = self.children.by_number.get(message[2])
+            if child is not None and child.stream:
+                self.slots.pin(child.stream, child.number)
+            self._say(["done", message[1]])
+        elif what == "bye":
+            self._leave = True
+
+    def _say(self, message: list[Any]) -> None:
+        self._out.append(frame(message))
+
+    def _flush(self) -> None:
+        data, self._out = b"".join(self._out), []
+        self._server.setblocking(True)  # short answers; the server always reads
+        try:
+            self._server.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # seen by the next recv
+        finally:
+            self._server.setblocking(False)
+
+    # Jobs ---------------------------------------------------------------------------------------------------------------
+
+    def _start(self, item: list[Any]) -> None:
+        while True:
+            number, _, _, kind, _, _ = item
+            ring = self.ring
+            stream = 0
+            try:
+                prepared = self.launcher.prepare(item)
+                if prepared.default_streams:
+                    stream = self.slots.take()
+                    prepared.use(self.slots.paths[stream])
+            except NotStartedError as failure:
+                if stream:
+                    self.slots.give_back(stream)
+                ring.write(FAIL, failure.what, failure.errno, 0, number, time.time())
+            except OSError as error:  # no stream files: the disk is full, or the folder went
+                ring.write(FAIL, 0, error.errno or errno.EIO, 0, number, time.time())
+            else:
+                began, booted = time.time(), kernel.boot_now()
+                ring.write(SPAWNING, 0, 0, 0, number, began, booted, 0, stream)
+                try:
+                    pid, fault = self._launch(prepared, stream)
+                except NotStartedError as failure:
+                    if stream:
+                        self.slots.give_back(stream)
+                    ring.write(FAIL, failure.what, failure.errno, 0, number, time.time())
+                else:
+                    took = int((kernel.boot_now() - booted) * 1e6) + 1
+                    ring.write(PID, 0, 0, pid, number, began, booted, 0, stream, (took, 0, 0, 0, 0, 0, 0, 0, 0))
+                    child = Child(number, pid, began, booted, stream, kind)
+                    child.fault = fault
+                    self.children.add(child)
+                    return
+            # It did not start: its place is the next one's.
+            waiting = self._ahead.get(kind)
+            if not waiting:
+                self._dry = True
+                return
+            if not ring.room():
+                self._starts.append(waiting.popleft())
+                return
+            item = waiting.popleft()
+
+    def _launch(self, prepared: Any, stream: int) -> tuple[int, int]:
+        try:
+            return self.launcher.launch(prepared)
+        except NotStartedError:
+            if not stream or all(os.path.exists(path) for path in self.slots.paths[stream]):
+                raise
+            self.slots.repair(stream)
+            return self.launcher.launch(prepared)
+
+    def _ended(self, child: Child) -> None:
+        found = kernel.peek(child.pid)
+        if found is None:
+            return
+        flags = self.slots.finish(child.stream, child.number) if child.stream else 0
+        fault = read_fault(child)
+        now = time.time()
+        if fault is not None:
+            self.ring.write(FAIL, fault[0], fault[1], child.pid, child.number, now)
+        else:
+            self.ring.write(END, flags, 0, child.pid, child.number, now, 0.0, found[0], child.stream, found[1:])
+        os.waitpid(child.pid, 0)
+        self.children.forget(child)
+        waiting = self._ahead.get(child.kind)
+        if waiting:
+            self._starts.append(waiting.popleft())
+        elif not self._starts:
+            self._dry = True
+
+
+def read_fault(child: Child) -> tuple[int, int] | None:
+    """What a forked child could not do before its exec: (what, errno)."""
+    if child.fault < 0:
+        return None
+    try:
+        data = os.read(child.fault, 64)
+    except OSError:
+        data = b""
+    os.close(child.fault)
+    child.fault = -1
+    if not data:
+        return None
+    what, _, number = data.partition(b" ")
+    return int(what), int(number)
+
+
+def end_session(children: Children, child: Child, signum: int) -> None:
+    """Send TERM or KILL to all of a job; what is stopped is woken, so that it can obey."""
+    children.signal(child.number, signum, SESSION)
+    if signum != signal.SIGKILL:
+        children.signal(child.number, signal.SIGCONT, SESSION)
+
+
+def kill_leftovers(session: int) -> None:
+    """Kill what is left of a session whose leader we ended and reaped."""
+    leader = kernel.read_process(session)
+    if leader is None:  # else the number has a new owner, and the session is another
+        signal_session(session, signal.SIGKILL, skip_group=False)
+
+
+def reap_strangers(children: Children, others: frozenset[int] = frozenset()) -> None:
+    """Reap dead orphans that came to us as a subreaper; never a job, whose end is recorded first, nor ``others``."""
+    pids = {child.pid for child in children.by_number.values()} | others
+    while True:
+        try:
+            info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if info is None or info.si_pid in pids:
+            return
+        os.waitpid(info.si_pid, 0)
