@@ -53,6 +53,17 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 - told to the test's own thread
             self.errors.append(error)
 
+    def within(self, function: str) -> int:
+        """How many of the threads are inside a function of that name."""
+        count = 0
+        frames = sys._current_frames()
+        for thread in self._threads:
+            frame = frames.get(thread.ident or 0)
+            while frame is not None and frame.f_code.co_name != function:
+                frame = frame.f_back
+            count += frame is not None
+        return count
+
     def join(self, timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
@@ -60,6 +71,11 @@ class Crew:
             assert not thread.is_alive(), "a thread hangs"
         for error in self.errors:
             raise error
+
+
+def for_ever(call: Callable[[], object]) -> None:
+    while True:
+        call()
 
 
 def test_submit_in_threads(session: Shared, folder: Path) -> None:
@@ -102,8 +118,7 @@ def test_exit_during_submit(nobody: Place, folder: Path) -> None:
 
     def submit() -> None:
         with pytest.raises(drmaa.NoActiveSessionException):
-            while True:
-                jobs.append(drmaa.Session.runJob(template(folder)))
+            for_ever(lambda: jobs.append(drmaa.Session.runJob(template(folder))))
 
     crew = Crew(*[submit] * THREADS)
     until(lambda: len(jobs) >= 3 * THREADS, "some jobs have been submitted")
@@ -125,8 +140,7 @@ def test_submit_and_wait_in_threads(session: Shared, folder: Path) -> None:
 
     def wait() -> None:
         with pytest.raises(drmaa.InvalidJobException, match=r"^code 18: "):
-            while True:
-                taken.append(session.wait(ANY, FOREVER).jobId)
+            for_ever(lambda: taken.append(session.wait(ANY, FOREVER).jobId))
 
     Crew(*[wait] * THREADS).join()
     assert Counter(taken) == Counter(jobs)
@@ -199,21 +213,19 @@ def test_exit_wakes_waiters(nobody: Place, folder: Path, what: str) -> None:
     contact = drmaa.Session.contact
     job = drmaa.Session.runJob(sleeper(folder, 60))
     woken: list[float] = []
-    waiting = threading.Semaphore(0)
+    call: Callable[[], object] = {
+        "wait": lambda: drmaa.Session.wait(job, FOREVER),
+        "any": lambda: drmaa.Session.wait(ANY, FOREVER),
+        "synchronize": lambda: drmaa.Session.synchronize([job], FOREVER),
+    }[what]
 
     def wait() -> None:
-        waiting.release()
         with pytest.raises(drmaa.ExitTimeoutException, match=r"^code 23: .*left by another thread"):
-            if what == "synchronize":
-                drmaa.Session.synchronize([job], FOREVER)
-            else:
-                drmaa.Session.wait(job if what == "wait" else ANY, FOREVER)
+            call()
         woken.append(time.monotonic())
 
     crew = Crew(*[wait] * THREADS)
-    for _ in range(THREADS):
-        assert waiting.acquire(timeout=PATIENCE_S)
-    time.sleep(0.1)  # nothing tells that they block by now; one that does not yet gets 5 and fails the test
+    until(lambda: crew.within("wait_until") == THREADS, "all threads wait")
     began = time.monotonic()
     drmaa.Session.exit()
     assert time.monotonic() - began < 1
@@ -230,9 +242,7 @@ def test_exit_during_submit_or_wait(nobody: Place, folder: Path) -> None:
 
     def submit() -> None:
         with pytest.raises(AFTER_EXIT):
-            while True:
-                drmaa.Session.runJob(template(folder))
-                submitted.release()
+            for_ever(lambda: (drmaa.Session.runJob(template(folder)), submitted.release()))
 
     def wait() -> None:
         while True:
