@@ -164,6 +164,14 @@ class JournalKeeper:
         self._polled_s = now_s
         self.tracker.step()
 
+    def refresh(self, timeout_s: float) -> None:
+        """Take in what receipts and, if it answers in time, the queue say now: for a process that looks once and ends."""
+        deadline_s = time.monotonic() + timeout_s
+        self.tracker.step()
+        while self.tracker.asking and time.monotonic() < deadline_s:
+            time.sleep(0.005)  # the answer comes on a thread that tells nobody
+            self.tracker.step()
+
     def background(self) -> None:
         """Keeper.background."""
         if self._pid != os.getpid():

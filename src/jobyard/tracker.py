@@ -146,6 +146,11 @@ class Tracker:
         """How many jobs are tracked."""
         return len(self._jobs)
 
+    @property
+    def asking(self) -> bool:
+        """A query of the queue is under way."""
+        return "queue" in self._asking
+
     def start(self) -> None:
         """Let a thread call ``step`` from now on."""
         with self._lock:

@@ -74,8 +74,8 @@ def _python() -> Finding:
 
 def _contact(contact: str | None) -> Iterator[Finding]:
     from ..config import config_path, load, resolve
-    from ..errors import JobyardError, NoScheduler
-    from ..schedulers import find_known, is_here
+    from ..errors import JobyardError
+    from ..schedulers import find_known, open_scheduler
 
     try:
         path = config_path()
@@ -87,11 +87,13 @@ def _contact(contact: str | None) -> Iterator[Finding]:
     try:
         resolved: Contact = resolve(contact, config)
         entry = find_known(resolved.scheduler)
-    except (NoScheduler, JobyardError) as error:
+    except JobyardError as error:
         yield Finding("wrong", "contact", str(error))
         return
-    if resolved.host is None and not is_here(entry):
-        yield Finding("wrong", "contact", f"{resolved}: {entry.title} is not on this machine", entry.hint)
+    try:
+        open_scheduler(resolved).close()  # nothing is started or asked by that
+    except JobyardError as error:
+        yield Finding("wrong", "contact", f"{resolved}: {error}", entry.hint)
     else:
         yield Finding("ok", "contact", f"{resolved} ({entry.title})")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from ..keeper import Entry
     from ..session import Job, Session
 
-__all__ = ["find", "listing", "open_session", "record", "shown_state"]
+__all__ = ["find", "listing", "open_session", "record", "records", "refresh", "shown_state"]
 
+_PATIENCE_S = 5.0
 _LEAST_PREFIX = 4  # fewer digits of a token would name a job by accident
 
 
@@ -150,7 +151,31 @@ def _attached(session: Session, reference: str) -> int:
 def listing(contact: str | None, *, newest: int | None) -> Sequence[Entry]:
     """Records of the command's jobs, oldest first; ``newest``: only so many of the last ones."""
     with open_session(contact) as session:
-        return session._keeper_now().entries(newest=newest)
+        entries = session._keeper_now().entries(newest=newest)
+        return session._keeper_now().entries(newest=newest) if refresh(session, entries) else entries
+
+
+def refresh(session: Session, entries: Iterable[Entry]) -> bool:
+    """Have the scheduler's present word on jobs that have not ended; True if it was asked.
+
+    A scheduler that is asked by commands tells nobody while no process of ours runs. One that does not answer in a few
+    seconds is not waited for: what is known is shown.
+    """
+    ask = getattr(session._keeper_now(), "refresh", None)
+    if ask is None or all(entry.state.final for entry in entries):
+        return False
+    ask(_PATIENCE_S)
+    return True
+
+
+def records(session: Session, jobs: Sequence[Job]) -> list[Entry]:
+    """The records of these jobs, in their order, as the scheduler has them now."""
+    keeper, keys = session._keeper_now(), [job._key for job in jobs]
+    entries = keeper.entries(keys)
+    if refresh(session, entries):
+        entries = keeper.entries(keys)
+    by_key = {entry.key: entry for entry in entries}
+    return [by_key[key] for key in keys]
 
 
 # Saying ---------------------------------------------------------------------------------------------------------------

@@ -23,19 +23,19 @@ __all__ = ["command"]
 @common
 def command(contact: str | None, jobs: tuple[str, ...], as_json: bool) -> int:
     """Show all that is known of jobs: what was asked, what became of it, and how it ended."""
-    from .jobs import find, open_session
+    from .jobs import find, open_session, records
     from .output import print_json
 
     with open_session(contact) as session:
         chosen = find(session, jobs)
-        entries = {entry.key: entry for entry in session._keeper_now().entries([job._key for job in chosen])}
+        entries = records(session, chosen)
         if as_json:
-            print_json([_data(job, entries[job._key], session.contact) for job in chosen])
+            print_json([_data(job, entry, session.contact) for job, entry in zip(chosen, entries, strict=True)])
             return 0
-        for number, job in enumerate(chosen):
+        for number, (job, entry) in enumerate(zip(chosen, entries, strict=True)):
             if number:
                 click.echo()
-            _print(job, entries[job._key])
+            _print(job, entry)
     return 0
 
 

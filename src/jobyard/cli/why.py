@@ -16,24 +16,23 @@ __all__ = ["command"]
 def command(contact: str | None, jobs: tuple[str, ...], as_json: bool) -> int:
     """Show the evidence for a job's state, in order: what was observed, and what followed from it."""
     from ..job import to_data
-    from .jobs import find, open_session, shown_state
+    from .jobs import find, open_session, records, shown_state
     from .output import moment, plain, print_json
 
     with open_session(contact) as session:
         chosen = find(session, jobs)
-        evidence = [(job, list(job.why())) for job in chosen]
-        entries = {entry.key: entry for entry in session._keeper_now().entries([job._key for job in chosen])}
+        entries = records(session, chosen)
+        evidence = [(entry, list(job.why())) for job, entry in zip(chosen, entries, strict=True)]
         if as_json:
             print_json(
                 [
-                    {"native_id": job.native_id, "token": job.token, "state": str(job.state), "evidence": to_data(lines)}
-                    for job, lines in evidence
+                    {"native_id": entry.native_id, "token": entry.token, "state": str(entry.state), "evidence": to_data(lines)}
+                    for entry, lines in evidence
                 ]
             )
             return 0
-        for job, lines in evidence:
-            entry = entries[job._key]
-            click.echo(f"{plain(job.native_id)} {plain(entry.name)}: {plain(shown_state(entry))}")
+        for entry, lines in evidence:
+            click.echo(f"{plain(entry.native_id or entry.token)} {plain(entry.name)}: {plain(shown_state(entry))}")
             for line in lines:
                 click.echo(f"  {moment(line.at)}.{int(line.at % 1 * 1000):03d}  {plain(line.text)}")
     return 0
