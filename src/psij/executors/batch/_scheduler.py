@@ -1,0 +1,159 @@
+"""The built-in executors for batch schedulers: the engine's adapters, under PSI/J's names and hooks."""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import jobyard
+from jobyard import fronts
+from jobyard.fronts import Action, Result, Submission
+
+from ..._engine_executor import EngineExecutor
+from ..._states import STATES, exit_code
+from ...exceptions import InvalidJobException, SubmitException
+from ...job import Job
+from ...job_status import JobStatus
+from .batch_scheduler_executor import BatchSchedulerExecutor, InvalidJobStateError
+
+if TYPE_CHECKING:
+    from ..._engine import Link
+
+__all__ = ["SchedulerExecutor"]
+
+_FOLDER = "0" * 32  # a token's form; the folder's name is one
+
+
+class SchedulerExecutor(BatchSchedulerExecutor):
+    """An executor on one of the engine's adapters, which says the commands and reads the answers.
+
+    The hooks of BatchSchedulerExecutor answer what the adapter would; submission itself does not pass through them.
+    """
+
+    def _parse_url(self) -> str:
+        return EngineExecutor._parse_url(self)
+
+    def _open_link(self) -> Link:
+        return EngineExecutor._open_link(self)
+
+    def _send(self, jobs: builtins.list[Job]) -> None:
+        EngineExecutor._send(self, jobs)
+
+    def _describe(self, job: Job) -> tuple[jobyard.JobDescription, str | None]:
+        return EngineExecutor._describe(self, job)
+
+    def _dialect(self) -> jobyard.Dialect:
+        scheduler = self._link().session.scheduler
+        if not isinstance(scheduler, jobyard.CommandScheduler):
+            raise SubmitException(f"{self.name} does not speak to its scheduler by commands")
+        return scheduler.dialect
+
+    def _submission(self, job: Job) -> Submission:
+        description, _ = self._describe(job)
+        try:
+            description = self._link().session.check(description)
+        except jobyard.InvalidJob as error:
+            from ..._describe import refusal
+
+            raise refusal(error) from error
+        return Submission(token=_FOLDER, folder=str(self.work_directory / _FOLDER), description=description)
+
+    # The hooks ----------------------------------------------------------------------------------------------------
+
+    def generate_submit_script(self, job: Job, context: dict[str, object], submit_file: IO[str]) -> None:
+        """Write what would be submitted: the adapter's directives and the line that starts the job, after the job's
+        description as comments. InvalidJobException names an attribute that the scheduler cannot honour."""
+        if job.spec is None or not job.spec.executable:
+            raise InvalidJobException("the job has no executable; set JobSpec.executable")
+        submission = self._submission(job)
+        lines = ["#!/bin/sh", *self._dialect().directives(submission), "#"]
+        lines += [f"# {name}: {escaped(value)}" for name, value in _told(submission.description)]
+        lines += ["#", f"exec shepherd {submission.folder}", ""]
+        submit_file.write("\n".join(lines))
+
+    def get_submit_command(self, job: Job, submit_file_path: Path) -> builtins.list[str]:
+        """The adapter's command. What a scheduler takes as options of it, rather than as directives, stands here."""
+        return list_of(self._dialect().submit_command(self._submission(job), os.fspath(submit_file_path)).argv)
+
+    def job_id_from_submit_output(self, out: str) -> str:
+        """The native id; SubmitException where there is none."""
+        submission = Submission(token=_FOLDER, folder=f"/{_FOLDER}", description=jobyard.JobDescription(argv=("true",)))
+        try:
+            return self._dialect().parse_submit(_result(0, out), submission).native_ids[0]
+        except jobyard.JobyardError as error:
+            raise SubmitException(str(error), error, transient=error.retryable) from error
+
+    def get_cancel_command(self, native_id: str) -> builtins.list[str]:
+        """The adapter's command."""
+        return list_of(self._dialect().control_commands(Action.CANCEL, [native_id], signal=None)[0][0].argv)
+
+    def process_cancel_command_output(self, exit_code: int, out: str) -> None:
+        """InvalidJobStateError where the job had ended, else SubmitException."""
+        answers = self._dialect().parse_control(Action.CANCEL, _result(exit_code, out), ["?"])
+        error = next(iter(answers.values()), None)
+        if isinstance(error, jobyard.WrongState | jobyard.UnknownJob):
+            raise InvalidJobStateError(str(error))
+        raise SubmitException(str(error) if error is not None else out)
+
+    def get_status_command(self, native_ids: Collection[str]) -> builtins.list[str]:
+        """The adapter's command."""
+        return list_of(self._dialect().query_command(native_ids).argv)
+
+    def parse_status_output(self, exit_code: int, out: str) -> dict[str, JobStatus]:
+        """The status of each job whose state the adapter knows; SchedulerUnavailable where the output is no answer."""
+        found = {}
+        for row in self._dialect().parse_query(_result(exit_code, out)).rows:
+            if row.state is not None:
+                found[row.native_id] = _status(row)
+        return found
+
+    def get_list_command(self) -> builtins.list[str]:
+        """The adapter's command."""
+        return list_of(self._dialect().list_command().argv)
+
+    def parse_list_output(self, out: str) -> builtins.list[str]:
+        """The native ids."""
+        return [row.native_id for row in self._dialect().parse_list(_result(0, out))]
+
+
+def list_of(words: Sequence[str]) -> builtins.list[str]:
+    """A list; in classes that have a method of that name, the name means the method."""
+    return list(words)
+
+
+def _result(returncode: int, out: str) -> Result:
+    return Result(argv=("?",), returncode=returncode, stdout=out.encode("utf-8", "surrogateescape"))
+
+
+def _status(row: fronts.Row) -> JobStatus:
+    assert row.state is not None
+    metadata: dict[str, object] = {"native_id": row.native_id, "native_state": row.native_state}
+    code = exit_code(row.ending) if row.ending is not None else None
+    message = row.reason or (row.ending.message if row.ending is not None else None) or None
+    return JobStatus(STATES[row.state], message=message, exit_code=code, metadata=metadata)
+
+
+def _told(description: jobyard.JobDescription) -> builtins.list[tuple[str, object]]:
+    """What a description says, by name; what it leaves open is left out."""
+    told: builtins.list[tuple[str, object]] = []
+    for part in (description, description.resources, description.limits):
+        fields = part.__struct_defaults__
+        names = part.__struct_fields__
+        for at, name in enumerate(names):
+            value = getattr(part, name)
+            default = fields[at - len(names) + len(fields)] if at >= len(names) - len(fields) else None
+            if name in ("tags", "resources", "limits") or value is None or value in (default, ()):
+                continue
+            told += list(value.items()) if name == "attributes" else [(name, value)]
+    return told
+
+
+def escaped(value: object) -> str:
+    """A value for a comment: words as Python would write them, so that nothing ends the line."""
+    if isinstance(value, tuple):
+        return " ".join(escaped(item) for item in value)
+    text = str(value)
+    return text if text.isprintable() else repr(text)
