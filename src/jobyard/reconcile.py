@@ -299,8 +299,6 @@ class _Fold:
         if self.seen.queue is not None:
             return  # the same run, after the queue's own word that it is over: an old answer
         self.note(live=True, absent_s=0.0, absent_clock_s=None)
-        if one.state is not None and one.reason != self.reason:
-            self.reason = one.reason
         if one.state in _IDLE:
             self.idle(one)
         elif one.state is JobState.SUSPENDED:
@@ -313,6 +311,7 @@ class _Fold:
         if state is JobState.HELD:
             by = one.by or (self.by if self.state is JobState.HELD else By.SYSTEM)
         if self.state.waiting:
+            self.reason = one.reason
             if one.at >= seen.act_at and (self.state, self.by) != (state, by):
                 self.go(state, one.at, by)
             return
@@ -320,6 +319,7 @@ class _Fold:
         again = newer or (seen.requeued and one.at >= seen.act_at)
         if again and (self.before.terms.rerunnable or seen.begun == 0):
             self.note(stage=None, void=seen.begun, ran=False, suspended=False, requeued=False)
+            self.reason = one.reason
             self.go(state, one.at, by)
 
     def running(self, one: Observation) -> None:
@@ -423,7 +423,7 @@ class _Fold:
         self, state: JobState, at: float, by: By | None = None, *, ending: Ending | None = None, synthesised: bool = False
     ) -> None:
         self.at = max(self.at, min(at, self.now))  # clocks differ and jump; a history never goes back
-        if state not in _IDLE:
+        if synthesised or state not in _IDLE:
             self.reason = None
         self.state, self.by = state, by
         self.transitions.append(

@@ -106,8 +106,10 @@ def _refused(facts: JobFacts, word: Word | None) -> bool:
         return False
     if (seen.holder or facts.native_id) in seen.refused:
         return True
-    if terms.rerunnable or seen.begun == 0 or word is None or (word.attempt or 0) <= 1:
+    if terms.rerunnable or word is None or (word.attempt or 0) <= 1:
         return False
+    if seen.begun == 0 and (word.ending is None or word.ending.exit_code != 0):
+        return False  # nothing ever began; but an exit 0 may be the refusal's, whose receipt is not seen
     # A second run of a job that may run once can only have been refused, unless the first never got as far as the shepherd.
     return _cause(word) in (None, Cause.EXITED) and not _same_run(facts, word)
 
@@ -130,7 +132,7 @@ def _trusted(facts: JobFacts, word: Word | None) -> Run | None:
         return None
     record = word.ending if word is not None and word.attempt is None else None
     known = record is not None and (record.exit_code is not None or record.signal is not None)
-    if known and record is not None and end.ending.exit_code == 0 and record.exit_code != 0:
+    if known and record is not None and not seen.cancelled and end.ending.exit_code == 0 and record.exit_code != 0:
         return None  # a run that trapped the signal of its requeue, and then one that failed
     return end
 
