@@ -213,9 +213,14 @@ def _read(parent: int, name: str) -> bytes | None:
     except OSError as error:
         _log.debug("%r is not taken for a receipt: %s", name, error)
         return None
-    with open(fd, "rb") as file:
+    try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
             _log.debug("%r is not taken for a receipt: it is not a regular file of ours", name)
             return None
-        return file.read(MAX_BYTES + 1)
+        data = b""
+        while len(data) <= MAX_BYTES and (part := os.read(fd, MAX_BYTES + 1 - len(data))):
+            data += part
+        return data
+    finally:
+        os.close(fd)
