@@ -14,6 +14,7 @@ from .queue import Need
 __all__ = ["OPTIONS", "Machine", "Settings"]
 
 OPTIONS = ("slots", "memory", "gpus", "grace", "idle", "retention")
+_OTHERS = ("nonzero_exit", "usage", "poll")  # of every contact: for fronts and for schedulers that are polled
 
 
 class Settings:
@@ -21,7 +22,7 @@ class Settings:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         for key in options:
-            if key not in OPTIONS:
+            if key not in OPTIONS and key not in _OTHERS:
                 raise InvalidContact(f"local has no option {key!r}; it has: {', '.join(OPTIONS)}")
         self.options = dict(options)
         self.slots = _count(options, "slots", 1)

@@ -470,10 +470,10 @@ class Server:
             self._hand("ahead", engine.hand_ahead)
         acts, engine.after_commit = engine.after_commit, []
         replies, self.replies = self.replies, []
+        if engine.told:
+            self._tell()  # before the replies: who was told that a job is held finds it held
         for connection, reply in replies:
             self.say(connection, reply)
-        if engine.told:
-            self._tell()
         for child in self._reap:
             os.waitpid(child.pid, 0)
         self._reap.clear()
