@@ -70,6 +70,7 @@ class Engine:
         self._needs: dict[int, Need] = {}
         self._ahead: dict[int, dict[int, Job]] = {}  # by kind: handed over, not started
         self._credit: dict[int, int] = {}  # by kind: bookings that the next of these takes over
+        self._recalls = 0  # on their way
         self._at_spawner: dict[int, int] = {}  # by kind: jobs that run there, or start at once
         self._doomed: list[tuple[Job, str]] = []  # their dependencies cannot be met
         # Time.
@@ -153,6 +154,7 @@ class Engine:
         if link is None or not link.ready:
             return
         machine = self.machine
+        self._settle_credit()
         for kind, waiting in self._ahead.items():
             need, credit = self._needs[kind], self._credit.get(kind, 0)
             while credit < len(waiting) and need.within(machine.free) and not need.gpus:
@@ -166,7 +168,8 @@ class Engine:
             for job in self.queue.choose(machine.free, self._bookings(), kernel.boot_now()):
                 kind = self._kind(job)
                 self._hand(job, kind)
-        if not len(self.queue):
+        # While jobs are being recalled it is not known which places are taken, so none are promised.
+        if not len(self.queue) or self._recalls:
             return
         for kind, count in self._at_spawner.items():
             if count and kind:
@@ -215,7 +218,10 @@ class Engine:
         link = self.link
         assert link is not None
 
+        self._recalls += 1
+
         def answered(recalled: list[int] | None) -> None:
+            self._recalls -= 1
             for number in recalled or ():
                 job = self.jobs[number]
                 assert job.run is not None
@@ -261,13 +267,14 @@ class Engine:
             self._booked[job.number] = job
             self._at_spawner[run.kind] = self._at_spawner.get(run.kind, 0) + 1
 
-    def settle_credit(self) -> None:
-        """After the ring was read: bookings that nobody is left to take over are free."""
+    def _settle_credit(self) -> None:
+        """Bookings that nobody is left to take over are free: jobs were recalled, or removed, in the meantime."""
         for kind, credit in self._credit.items():
-            if credit > 0 and not self._ahead.get(kind):
-                for _ in range(credit):
-                    self.machine.release(self._needs[kind], None)
-                self._credit[kind] = 0
+            there = len(self._ahead.get(kind, ()))
+            while credit > there:
+                self.machine.release(self._needs[kind], None)
+                credit -= 1
+            self._credit[kind] = credit
 
     def _unbook(self, job: Job) -> None:
         run = job.run

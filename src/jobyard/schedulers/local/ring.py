@@ -113,8 +113,8 @@ class Ring:
         status: int = 0,
         stream: int = 0,
         usage: tuple[int, int, int, int, int, int, int, int, int] = (0,) * 9,
-    ) -> None:
-        """Publish a record. There is room for endings as long as ``room`` was asked before each start."""
+    ) -> int:
+        """Publish a record; returns its position. There is room for endings as long as ``room`` was asked before each start."""
         position = self._next
         slot = 1 + position % RECORDS
         user, system, rss, minor, major, read, written, voluntary, involuntary = usage
@@ -143,6 +143,12 @@ class Ring:
         )
         self._next = position + 1
         self._words[slot * _WORDS + _WORDS - 1] = position + 1  # one aligned store: published
+        return position
+
+    @property
+    def tail(self) -> int:
+        """Records before this position were read, and are in the journal."""
+        return int(self._words[0])
 
     def reader_sleeps(self) -> bool:
         """The reader asked to be woken; asking clears it."""

@@ -265,7 +265,6 @@ class Server:
                 self._pending_spawn = None
             engine.record(record)
             position += 1
-        engine.settle_credit()
 
     def _hear_spawner(self) -> None:
         answers = self.link.hear()
@@ -465,9 +464,9 @@ class Server:
     def _speak(self) -> None:
         engine = self.engine
         if engine.hand_over:
-            self._hand("run", engine.hand_over)
+            self._hand(engine.hand_over, "run")
         if engine.hand_ahead:
-            self._hand("ahead", engine.hand_ahead)
+            self._hand(engine.hand_ahead, "ahead", self.link.ring.position)
         acts, engine.after_commit = engine.after_commit, []
         replies, self.replies = self.replies, []
         if engine.told:
@@ -480,14 +479,14 @@ class Server:
         for act in acts:
             act()
 
-    def _hand(self, what: str, items: list[list[Any]]) -> None:
+    def _hand(self, items: list[list[Any]], *words: Any) -> None:
         link = self.link
         for item in items:
             environment = item[2]
             if environment is not None and environment not in link.environments:
                 link.say("environment", environment, self.store.environment_data(environment))
                 link.environments.add(environment)
-        link.say(what, items)
+        link.say(*words, items)
         items.clear()
 
     def _tell(self) -> None:

@@ -38,6 +38,7 @@ IGNORED = (
     signal.SIGTTOU,
 )
 SWEEP_S = 1.0
+FREED_KEPT = 100
 
 
 class Spawner:
@@ -58,6 +59,7 @@ class Spawner:
         self._out: list[bytes] = []
         self._starts: deque[list[Any]] = deque()
         self._ahead: dict[int, deque[list[Any]]] = {}
+        self._freed: dict[int, list[int]] = {}  # by kind: records that freed a place for which no job was there
         self._leftovers: dict[int, float] = {}  # sessions whose leader was ended by us -> when the others are killed
         self._dry = False
         self._leave = False
@@ -134,8 +136,9 @@ class Spawner:
         if what == "run":
             self._starts.extend(message[1])
         elif what == "ahead":
-            for item in message[1]:
+            for item in message[2]:
                 self._ahead.setdefault(item[3], deque()).append(item)
+            self._catch_up(message[1], {item[3] for item in message[2]})
         elif what == "go":
             waiting = self._ahead.get(message[1])
             for _ in range(message[2]):
@@ -170,6 +173,28 @@ class Spawner:
         elif what == "bye":
             self._leave = True
 
+    def _catch_up(self, position: int, kinds: set[int]) -> None:
+        """Jobs came for places that had become free before: those of which the server knew nothing (it had read the ring up to
+        ``position``) are theirs; of the others it has disposed already."""
+        for kind in kinds:
+            waiting = self._ahead[kind]
+            for freed in self._freed.pop(kind, ()):
+                if freed >= position and waiting:
+                    self._starts.append(waiting.popleft())
+
+    def _free(self, kind: int, position: int) -> None:
+        """A place is free, told by the record at ``position``; the next job of its kind takes it."""
+        waiting = self._ahead.get(kind)
+        if waiting:
+            self._starts.append(waiting.popleft())
+            return
+        self._dry = True
+        if kind:
+            freed = self._freed.setdefault(kind, [])
+            freed.append(position)
+            if len(freed) > FREED_KEPT:
+                self._freed[kind] = [one for one in freed if one >= self.ring.tail]
+
     def _say(self, message: list[Any]) -> None:
         self._out.append(frame(message))
 
@@ -186,46 +211,35 @@ class Spawner:
     # Jobs ---------------------------------------------------------------------------------------------------------------
 
     def _start(self, item: list[Any]) -> None:
-        while True:
-            number, _, _, kind, _, _ = item
-            ring = self.ring
-            stream = 0
+        number, _, _, kind, _, _ = item
+        ring, stream = self.ring, 0
+        try:
+            prepared = self.launcher.prepare(item)
+        except NotStartedError as failure:
+            self._free(kind, ring.write(FAIL, failure.what, failure.errno, 0, number, time.time()))
+            return
+        if prepared.default_streams:
             try:
-                prepared = self.launcher.prepare(item)
-                if prepared.default_streams:
-                    stream = self.slots.take()
-                    prepared.use(self.slots.paths[stream])
-            except NotStartedError as failure:
-                if stream:
-                    self.slots.give_back(stream)
-                ring.write(FAIL, failure.what, failure.errno, 0, number, time.time())
-            except OSError as error:  # no stream files: the disk is full, or the folder went
-                ring.write(FAIL, 0, error.errno or errno.EIO, 0, number, time.time())
-            else:
-                began, booted = time.time(), kernel.boot_now()
-                ring.write(SPAWNING, 0, 0, 0, number, began, booted, 0, stream)
-                try:
-                    pid, fault = self._launch(prepared, stream)
-                except NotStartedError as failure:
-                    if stream:
-                        self.slots.give_back(stream)
-                    ring.write(FAIL, failure.what, failure.errno, 0, number, time.time())
-                else:
-                    took = int((kernel.boot_now() - booted) * 1e6) + 1
-                    ring.write(PID, 0, 0, pid, number, began, booted, 0, stream, (took, 0, 0, 0, 0, 0, 0, 0, 0))
-                    child = Child(number, pid, began, booted, stream, kind)
-                    child.fault = fault
-                    self.children.add(child)
-                    return
-            # It did not start: its place is the next one's.
-            waiting = self._ahead.get(kind)
-            if not waiting:
-                self._dry = True
+                stream = self.slots.take()
+            except OSError as error:  # the disk is full, or the folder went
+                prepared.close()
+                self._free(kind, ring.write(FAIL, 0, error.errno or errno.EIO, 0, number, time.time()))
                 return
-            if not ring.room():
-                self._starts.append(waiting.popleft())
-                return
-            item = waiting.popleft()
+            prepared.use(self.slots.paths[stream])
+        began, booted = time.time(), kernel.boot_now()
+        ring.write(SPAWNING, 0, 0, 0, number, began, booted, 0, stream)
+        try:
+            pid, fault = self._launch(prepared, stream)
+        except NotStartedError as failure:
+            if stream:
+                self.slots.give_back(stream)
+            self._free(kind, ring.write(FAIL, failure.what, failure.errno, 0, number, time.time()))
+            return
+        took = int((kernel.boot_now() - booted) * 1e6) + 1
+        ring.write(PID, 0, 0, pid, number, began, booted, 0, stream, (took, 0, 0, 0, 0, 0, 0, 0, 0))
+        child = Child(number, pid, began, booted, stream, kind)
+        child.fault = fault
+        self.children.add(child)
 
     def _launch(self, prepared: Any, stream: int) -> tuple[int, int]:
         try:
@@ -244,16 +258,12 @@ class Spawner:
         fault = read_fault(child)
         now = time.time()
         if fault is not None:
-            self.ring.write(FAIL, fault[0], fault[1], child.pid, child.number, now)
+            position = self.ring.write(FAIL, fault[0], fault[1], child.pid, child.number, now)
         else:
-            self.ring.write(END, flags, 0, child.pid, child.number, now, 0.0, found[0], child.stream, found[1:])
+            position = self.ring.write(END, flags, 0, child.pid, child.number, now, 0.0, found[0], child.stream, found[1:])
         os.waitpid(child.pid, 0)
         self.children.forget(child)
-        waiting = self._ahead.get(child.kind)
-        if waiting:
-            self._starts.append(waiting.popleft())
-        elif not self._starts:
-            self._dry = True
+        self._free(child.kind, position)
 
 
 def read_fault(child: Child) -> tuple[int, int] | None:
