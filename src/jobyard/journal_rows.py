@@ -211,7 +211,7 @@ def entries(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[E
     """Jobs (``jobs``) of submissions (``s``) as listed; ``where`` says the order too."""
     rows = db.execute(
         "SELECT jobs.key, jobs.native_id, jobs.state, jobs.at, jobs.by, jobs.idx, jobs.ending, jobs.reaped, jobs.reason,"
-        " coalesce(jobs.name, s.name), s.token, s.kind, s.first_key, s.array, s.at"
+        " coalesce(jobs.name, s.name), s.token, s.kind, s.first_key, s.array, s.at, s.array_id"
         f" FROM jobs JOIN submissions s ON s.number = jobs.submission WHERE {where}",
         values,
     )
@@ -226,13 +226,31 @@ def entries(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[E
             name=from_sql(name) or "",
             by=_BYS[by],
             array=array,
+            array_id=from_sql(array_id) if array is not None else None,
             index=index,
             ending=_ending(ending),
             reaped=bool(reaped),
             foreign=kind == FOREIGN,
             reason=from_sql(reason),
         )
-        for key, native_id, state, at, by, index, ending, reaped, reason, name, token, kind, first, array, submitted_at in rows
+        for (
+            key,
+            native_id,
+            state,
+            at,
+            by,
+            index,
+            ending,
+            reaped,
+            reason,
+            name,
+            token,
+            kind,
+            first,
+            array,
+            submitted_at,
+            array_id,
+        ) in rows
     ]
 
 

@@ -50,6 +50,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     by: By | None = None
     array: str | None = None  # the array's token
+    array_id: str | None = None  # the array's native id
     index: int | None = None
     ending: Ending | None = None
     reaped: bool = False

@@ -177,12 +177,12 @@ class Session:
 
     def array(self, name: str) -> JobArray:
         """The array with that token or native id. UnknownJob where the session has none."""
-        keys = self._keeper_now().find(name)
-        tasks = self._by_keys(keys)
-        token = self._entry(keys[0]).array if keys else None
-        if token is None:
+        keeper = self._keeper_now()
+        keys = keeper.find(name)
+        entries = keeper.entries(keys[:1]) if keys else ()
+        if not entries or entries[0].array is None or name not in (entries[0].array, entries[0].array_id):
             raise UnknownJob(f"this session has no array {name!r}")
-        return JobArray(self, token, name if name != token else None, tasks)
+        return JobArray(self, entries[0].array, entries[0].array_id, self._by_keys(keys))
 
     def attach(self, native_id: str) -> Job:
         """Follow a job that this session did not submit. UnknownJob where the scheduler does not know it."""

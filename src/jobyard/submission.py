@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from .errors import JobyardError, NoScheduler, SchedulerUnavailable, SubmitError, TransportError
+from .errors import InvalidJob, JobyardError, NoScheduler, SchedulerUnavailable, SubmitError, TransportError
 from .evidence import JobFacts, Terms
 from .job import Inherit, JobDescription, Observation, Source, Transition, to_data
 from .journal import Intent, Journal, SubmissionRow
@@ -163,7 +163,7 @@ class Submitter:
             keys = self._journal.find(self._session_id, after.token)
             rows = self._journal.rows(keys)
             if not rows:
-                raise SubmitError(f"after: this session has no job or array {after.token}")
+                raise InvalidJob(f"after: this session has no job or array {after.token}", field="after")
             whole = rows[0].submission.array == after.token and rows[0].submission.array_id is not None
             seen: set[str] = set()
             for row in rows:

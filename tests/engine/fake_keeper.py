@@ -56,6 +56,7 @@ class FakeKeeper(Keeper):
             submitted_at=0.0,
             name=description.shown_name,
             array=array,
+            array_id=array,
             index=index,
         )
         return Placed(key, f"{key:032x}", native_id)
