@@ -192,7 +192,9 @@ def read_receipts(folder: str, *, nonce: str, token: str, seen: MutableSet[str] 
         found: list[tuple[int, Observation]] = []
         for name in _new(os.listdir(parent), seen):
             data = _read(parent, name)
-            if data is not None and (parsed := parse_receipt(name, data, nonce=nonce, token=token)):
+            if data is None:
+                continue
+            if parsed := parse_receipt(name, data, nonce=nonce, token=token):
                 found.append(parsed)
             if seen is not None:
                 seen.add(name)

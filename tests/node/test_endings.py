@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +199,33 @@ def test_killed_shepherd_leaves_a_beginning_and_no_half_receipt(rig: Rig) -> Non
         assert not [name for name in os.listdir(placed.folder) if name.startswith(".")]
     finally:
         kill_session(process)
+
+
+def test_shepherds_killed_at_any_moment(one_rig: Rig) -> None:
+    """Run again by the same scheduler: the command runs once, or has begun before; whatever can be read is whole."""
+    for number in range(40):
+        placed = one_rig.place(["/bin/sh", "-c", f"echo x >> runs{number}"])
+        process = placed.start()
+        time.sleep(random.Random(number).uniform(0, 0.016))
+        process.kill()
+        before = placed.finish(process)
+        after = placed.run()
+        runs = one_rig.home / f"runs{number}"
+        assert len(after.kinds) == len(set(after.kinds)) == sum(name.startswith("receipt.") for name in os.listdir(placed.folder))
+        if "begin" in before.kinds:
+            assert "refused" in after.kinds
+            kill_session(process)
+        else:
+            assert after.kinds == ["begin", "end"]
+            assert runs.read_text() == "x\n"
+        assert not runs.exists() or runs.read_text() in ("", "x\n")
+
+
+def test_a_folder_that_is_gone_changes_nothing_for_the_command(rig: Rig) -> None:
+    placed = rig.place(["/bin/sh", "-c", "rm -rf $FOLDER; exit 9"], cleanup=["x"])
+    run = placed.run(env={"FOLDER": str(placed.folder)})
+    assert run.code == 9
+    assert b"could not be written" in run.err
 
 
 def as_anyone(rig: Rig, placed: Placed, *, readonly: bool = False) -> tuple[int, bytes]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "run_launched"]
 
 SHELLS = (b"/bin/bash", b"/usr/bin/bash", b"/bin/sh")
-_PATHS = ("directory", "stdin", "stdout", "stderr")
+_PATHS = ("directory", "stdin", "stdout", "stderr", "folder")
 
 # Signals end the command, not this shell: it waits for the command and then runs the second script. Arguments: python,
 # run.py, the plan, both scripts or nothing, the signals to live through, and those that mean that nothing more is to begin.
@@ -104,7 +104,7 @@ def _through_shell(
     python, entry = [word.encode(own, "surrogateescape") for word in (sys.executable, sys.argv[0])]
     argv = [next(shell for shell in SHELLS if _there(shell)), b"-c", SCRIPT, b"jobyard"]
     argv += [python, entry, plan, *paths, lived.encode(), ending.encode()]
-    outer = dict(spec, argv=argv, stdin=b"/dev/null", stdout=log, stderr=None, append=False, private=True, limits={})
+    outer = dict(spec, argv=argv, stdin=b"/dev/null", stdout=log, stderr=None, append=False, limits={})
     shell = run(outer, environment)
     posix.unlink(plan)
     try:

@@ -269,9 +269,9 @@ class Failed(Exception):
 def run(spec: "Dict[str, Any]", environment: "Environment") -> "Dict[str, Any]":
     """Run one command and wait for it. Raises Failed where it does not start.
 
-    ``spec``: argv, directory, stdin, stdout, stderr (None: joined to stdout), append, private (streams in the job's
-    folder), limits, own_group (True, or the group to join), keep_descriptors, shared (several write to one file); all paths
-    absolute. The answer: exit_code or signal, core, usage.
+    ``spec``: argv, directory, stdin, stdout, stderr (None: joined to stdout), append, shared (several write to one file),
+    folder (the job's: what is made there is private), limits, own_group (True, or the group to join), keep_descriptors;
+    all paths absolute. The answer is that of ``wait``.
     """
     return wait(start(spec, environment))
 
@@ -390,14 +390,14 @@ def _child(spec: "Dict[str, Any]", environment: "Environment", writing: "int") -
         streams = [posix.open(path, posix.O_RDONLY)]
         flags = posix.O_WRONLY | posix.O_CREAT | (posix.O_APPEND if spec["append"] else posix.O_TRUNC)
         flags |= posix.O_APPEND if spec.get("shared") else 0
-        mode = 0o600 if spec["private"] else 0o666
         what, path = "stdout", spec["stdout"]
-        streams.append(posix.open(path, flags, mode))
+        streams.append(posix.open(path, flags, _mode(path, spec)))
         if spec["stderr"] is None:
             streams.append(streams[1])
         else:
             what, path = "stderr", spec["stderr"]
-            streams.append(streams[1] if _is_open(path, streams[1]) else posix.open(path, flags, mode))
+            same = _is_open(path, streams[1])
+            streams.append(streams[1] if same else posix.open(path, flags, _mode(path, spec)))
         for fd in (0, 1, 2):
             posix.dup2(streams[fd], fd)
         for name, value in spec["limits"].items():
@@ -414,6 +414,10 @@ def _child(spec: "Dict[str, Any]", environment: "Environment", writing: "int") -
         if what == "limit" and not number:
             path += encode(" is more than this node allows")
         posix.write(writing, b"%s\0%d\0%s" % (what.encode(), number, path[-4000:]))
+
+
+def _mode(path: "bytes", spec: "Dict[str, Any]") -> "int":
+    return 0o600 if path.startswith(spec["folder"] + b"/") else 0o666
 
 
 def _is_open(path: "bytes", fd: "int") -> "bool":

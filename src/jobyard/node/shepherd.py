@@ -77,6 +77,7 @@ class Task:
             self.description = dict(self.description, **override)
         self.host = posix.uname().nodename
         self.attempt = 1
+        self.result = {}  # type: Dict[str, Any]
 
     def identity(self) -> "Dict[str, Any]":
         job = self.job
@@ -96,6 +97,13 @@ class Task:
         value.update(attempt=self.attempt, kind=kind, at=time(), **fields)
         name = "receipt.%d.%d.%s.json" % (self.number, self.attempt, kind)
         return publish(self.folder, name.encode(), dump(value).encode(), exclusive)
+
+    def tell(self, kind: "str") -> "None":
+        """Write the receipt of a stage. One that cannot be written stops nothing: the end tells all that matters."""
+        try:
+            self.receipt(kind)
+        except OSError:
+            pass
 
     def claim(self) -> "Optional[Dict[str, Any]]":
         """None: this run goes on, as ``self.attempt``, and its begin receipt is written. Else who holds the claim."""
@@ -222,7 +230,7 @@ class Task:
             "stdout": self.folder + b"/stdout" + suffix if stdout is None else self.path(stdout),
             "stderr": error,
             "append": bool(get("append_streams")),
-            "private": stdout is None and (stderr is None),
+            "folder": self.folder,
             "limits": get("limits", {}),
             "own_group": bool(traits.get("own_group")),
             "keep_descriptors": bool(traits.get("keep_descriptors")),
@@ -317,12 +325,12 @@ def main() -> "None":
         if holder is not None:
             task.refuse(holder)
             posix._exit(0)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         posix.write(2, ("jobyard: this job cannot begin: %s\n" % error).encode("utf-8", "backslashreplace"))
         posix._exit(125)
     _report_faults(task)
-    result, failures = _work(task)
-    _end(task, result, failures)
+    failures = _work(task)
+    _end(task, task.result, failures)
 
 
 def _report_faults(task: "Task") -> "None":
@@ -336,57 +344,61 @@ def _report_faults(task: "Task") -> "None":
         message = "the shepherd failed: %s: %s (%s)" % (kind.__name__, error, ", ".join(lines))
         posix.write(2, ("jobyard: " + message + "\n").encode("utf-8", "backslashreplace"))
         try:
-            _end(task, {}, [Failed("shepherd", message)])
+            _end(task, task.result, [Failed("shepherd", message)])
         finally:
             posix._exit(125)
 
     sys.excepthook = report
 
 
-def _work(task: "Task") -> "Tuple[Dict[str, Any], List[Failed]]":
-    """Stage in, run, stage out, clean up: how the command ended, and what failed around it."""
+def _work(task: "Task") -> "List[Failed]":
+    """Stage in, run, stage out, clean up: what failed around the command. ``task.result``: how it ended."""
     get = task.description.get
-    result = {}  # type: Dict[str, Any]
     failures = []  # type: List[Failed]
-    staged = bool(get("stage_in") or get("stage_out") or get("cleanup"))
     try:
-        directory = task.directory()
-        if directory == task.folder + b"/work":
-            try:
-                posix.mkdir(directory, 0o700)
-            except FileExistsError:
-                pass
-        if get("stage_in"):
-            task.receipt("stage_in")
-            _stage(task, "stage_in", "")
-        environment = task.environment()
-        if task.launch is None and not get("pre_launch") and not get("post_launch"):
-            started = start(task.spec(), environment)
-            if get("stage_in"):
-                task.receipt("running")
-            result = wait(started)
-        else:
-            if get("stage_in"):
-                task.receipt("running")
-            from . import launch
-
-            result = launch.run_launched(task, environment)
+        _run_command(task)
     except Failed as error:
         failures.append(error)
+    result = task.result
     if result.get("failed"):  # a post-launch script
         failures.append(Failed("launch_script", result.pop("failed")))
     if result.get("exit_code") != 0:
         sleep(PAUSE_S)
-    if staged:
+    if get("stage_out") or get("cleanup"):
         outcome = "cancel" if told_to_end() else "error" if failures or result.get("exit_code") != 0 else "success"
         for kind, receipt in (("stage_out", "stage_out"), ("cleanup", "cleaning")):
             if get(kind) and not (kind == "stage_out" and failures and failures[0].cause == "staging"):
-                task.receipt(receipt)
+                task.tell(receipt)
                 try:
                     _stage(task, kind, outcome)
                 except Failed as error:
                     failures.append(error)
-    return result, failures
+    return failures
+
+
+def _run_command(task: "Task") -> "None":
+    get = task.description.get
+    directory = task.directory()
+    if directory == task.folder + b"/work":
+        try:
+            posix.mkdir(directory, 0o700)
+        except FileExistsError:
+            pass
+    if get("stage_in"):
+        task.tell("stage_in")
+        _stage(task, "stage_in", "")
+    environment = task.environment()
+    if task.launch is None and not get("pre_launch") and not get("post_launch"):
+        started = start(task.spec(), environment)
+        if get("stage_in"):
+            task.tell("running")
+        task.result = wait(started)
+    else:
+        if get("stage_in"):
+            task.tell("running")
+        from . import launch
+
+        task.result = launch.run_launched(task, environment)
 
 
 def _stage(task: "Task", kind: "str", outcome: "str") -> "None":
