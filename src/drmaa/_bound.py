@@ -71,6 +71,12 @@ class Bound:
         self._foreign: dict[str, Job] = {}
         self._foreign_taken: set[str] = set()
         self._version: str | None = None
+        try:
+            # A new session is made known by its first request: its contact must open it again even if it never has a job.
+            self.engine.jobs(newest=1)
+        except BaseException:
+            self.engine.close()
+            raise
 
     def reopened(self) -> Bound:
         """The same session in a forked child, by a connection of its own; the parent's is left alone."""

@@ -240,9 +240,13 @@ def test_exit_during_submit_or_wait(nobody: Place, folder: Path) -> None:
     drmaa.Session.initialize(nobody.contact)
     submitted = threading.Semaphore(0)
 
+    def submit_one() -> None:
+        drmaa.Session.runJob(template(folder))
+        submitted.release()
+
     def submit() -> None:
         with pytest.raises(AFTER_EXIT):
-            for_ever(lambda: (drmaa.Session.runJob(template(folder)), submitted.release()))
+            for_ever(submit_one)
 
     def wait() -> None:
         while True:
@@ -282,8 +286,8 @@ def in_child(run: Callable[[], None]) -> int:
 def test_fork(session: Shared, place: Place, folder: Path, again: bool) -> None:
     """Row 7: a child may use the session, or begin one of its own; the parent's goes on."""
     job = session.runJob(shell(folder, f"while [ ! -e {folder}/go ]; do sleep 0.02; done; exit 2"))
-    waiting = Crew(lambda: infos.append(session.wait(job, PATIENCE_S)))
     infos: list[drmaa.JobInfo] = []
+    waiting = Crew(lambda: infos.append(session.wait(job, PATIENCE_S)))
 
     def child() -> None:
         if again:
