@@ -195,7 +195,7 @@ class LocalKeeper:
             name=specs.name_of(blob),
             by=BYS[by],
             array=array,
-            array_id=native_id.rpartition(".")[0] if array is not None else None,
+            array_id=native_id.rpartition("_")[0] if array is not None else None,
             index=index,
             ending=None if ending is None else decode_ending(ending, self._host),
             reaped=bool(flags & REAPED),
