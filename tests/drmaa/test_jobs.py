@@ -19,6 +19,7 @@ from drmaa_suite.run import (
     CHUNK,
     ENDED,
     FOREVER,
+    LOCAL,
     NOW,
     PATIENCE_S,
     RELEASE,
@@ -268,6 +269,18 @@ def test_templates_that_are_none(session: Shared, folder: Path) -> None:
                 call()
     with pytest.raises(drmaa.InvalidJobException):
         session.wait(ANY, NOW)  # nothing was submitted
+
+
+@pytest.mark.skipif(not LOCAL, reason="needs a request that this scheduler is known not to meet")
+def test_a_job_that_cannot_be_run(session: Shared, folder: Path) -> None:
+    """ST_SUBMIT_NO_RUN_WAIT: one that will never be scheduled ends all the same, and wait tells that it never ran."""
+    job = session.runJob(template(folder, deadlineTime=soon(1), startTime="2090/01/01 00:00"))
+    info = session.wait(job, PATIENCE_S)
+    assert (info.wasAborted, info.hasExited) == (True, False)
+
+
+def soon(seconds: int) -> str:
+    return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(time.time() + seconds))
 
 
 # Bulk jobs ------------------------------------------------------------------------------------------------------------------
