@@ -36,7 +36,10 @@ class Entry:
     def load(self, kind: str) -> type:
         """Import the class. ValueError, chained, where that cannot be done."""
         try:
-            return _load(self.desc.cls, self.root)
+            cls = _load(self.desc.cls, self.root)
+            # The built-in ones say here whether the engine has an adapter for their scheduler.
+            getattr(cls, "_check_available", lambda: None)()
+            return cls
         except Exception as error:
             # The module is somebody else's and may raise anything.
             raise ValueError(f'Unable to load {kind} "{self.desc.name}" ({self.desc.cls}) from {self.root}: {error}') from error

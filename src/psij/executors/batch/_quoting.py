@@ -174,7 +174,7 @@ def _in_quotes(value: str) -> str:
 
 
 def _in_braces(value: str) -> str:
-    return re.sub(r'([\\"$`}])', r"\\\1", value)
+    return f'"{_in_quotes(value)}"'  # bash would look for the fellow of a single quote there
 
 
 def _in_single(value: str) -> str:

@@ -87,11 +87,12 @@ class WrappedDialect:
         self.name = executor.name
         self.capabilities = jobyard.Capabilities(
             # What of these its template expresses is the executor's own affair, as it is in psij-python.
-            attributes=frozenset(
-                "nodes processes processes_per_node cores gpus memory_bytes exclusive walltime_s queue account reservation".split()
-            ),
+            attributes=frozenset({
+                "nodes", "processes", "processes_per_node", "cores", "gpus", "memory_bytes", "exclusive", "walltime_s",
+                "queue", "account", "reservation",
+            }),
             accounting=True,  # exit code files
-        )
+        )  # fmt: skip
 
     def check(self, description: jobyard.JobDescription, *, kind: Kind, tasks: int, max_running: int | None) -> None:
         """Dialect.check: the template refuses what it cannot hold when it is rendered, before anything is written."""
