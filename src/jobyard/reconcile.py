@@ -130,10 +130,12 @@ class _Fold:
 
     def reset_clocks(self) -> None:
         """Clocks of another boot, or from before they were set back, measure nothing."""
-        clock_s = self.clock_s
-        over, absent = self.seen.over_clock_s, self.seen.absent_clock_s
-        if (over is not None and over > clock_s) or (absent is not None and absent > clock_s):
-            self.note(over_clock_s=None if over is None else min(over, clock_s), absent_clock_s=None if absent is None else clock_s)
+        for name in ("over_clock_s", "absent_clock_s"):
+            since_s = getattr(self.seen, name)
+            if since_s is not None and since_s > self.clock_s:
+                self.note(**{name: self.clock_s})
+        if self.seen.act_at > self.now + CLOCK_SET_BACK_S:
+            self.note(act_at=0.0)
 
     def result(self) -> tuple[JobFacts, list[Transition]]:
         same = not self.transitions and self.seen is self.before.seen and self.reason == self.before.reason
@@ -226,7 +228,7 @@ class _Fold:
 
     def begin(self, one: Observation, attempt: int) -> None:
         """The first sign of a newer run: whatever ended an older one is void."""
-        again = self.seen.begun > 0
+        again = self.seen.begun > self.seen.void
         if again and self.before.terms.rerunnable and not self.state.waiting:
             self.go(JobState.QUEUED, one.at, synthesised=True)
         began_at = one.at if one.what == "begin" else None
