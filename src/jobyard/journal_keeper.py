@@ -60,7 +60,6 @@ class JournalKeeper:
         self._retention_s = retention_s
         self._threaded = threaded
         self._closed = False
-        self._pid = os.getpid()
         self._changed = threading.Condition()
         self._polled_s = 0.0
         self._submitter = Submitter(journal, scheduler, work, session_id, clock=clock, sleep=sleep)
@@ -174,10 +173,6 @@ class JournalKeeper:
 
     def background(self) -> None:
         """Keeper.background."""
-        if self._pid != os.getpid():
-            raise WrongState(
-                "this process was forked from one that followed jobs; open the session again by its contact to wait in it"
-            )
         if self._threaded:
             self.tracker.start()
 
@@ -348,8 +343,7 @@ class JournalKeeper:
         self._closed = True
         with self._changed:
             self._changed.notify_all()
-        if self._pid == os.getpid():
-            self.tracker.close()
+        self.tracker.close()
         self._journal.close()
         self._work.close()
 

@@ -23,6 +23,8 @@ from .schedulers.base import Action, Capabilities, Scheduler
 
 __all__ = ["Job", "JobArray", "Session", "Watch"]
 
+_left_behind: list[object] = []  # what a forked child has of its parent's: neither to be used there nor to be closed
+
 
 class Session:
     """Jobs at one scheduler, by contact: ``"local"``, ``"slurm"``, ``"local/SESSION"``, ``"site:NAME"``.
@@ -92,6 +94,9 @@ class Session:
         if self._closed:
             return
         self._closed = True
+        if self._pid != os.getpid():  # a forked child closes nothing of its parent's
+            _left_behind.append((self._keeper, self._scheduler))
+            return
         self._keeper.close()
         self._scheduler.close()
         self._board.close()
@@ -388,9 +393,18 @@ class Session:
         if self._closed:
             raise SessionClosed("the session is closed; open it again by its contact")
         if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._board.after_fork()
+            self._after_fork()
         return self._keeper
+
+    def _after_fork(self) -> None:
+        """A forked child opens the session anew: threads are gone, locks may be held for ever, connections are its parent's."""
+        from .schedulers import open_scheduler
+
+        _left_behind.append((self._keeper, self._scheduler))
+        self._pid = os.getpid()
+        self._board.after_fork()
+        self._scheduler = open_scheduler(self._contact)
+        self._keeper = self._open_keeper(self._contact)
 
     def _reap(self, job: Job) -> bool:
         if job._state not in FINAL:

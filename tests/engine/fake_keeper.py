@@ -142,7 +142,8 @@ class FakeScheduler:
         self.keeper: FakeKeeper | None = None
 
     def open_keeper(self, session_id: str | None, sink: Sink) -> FakeKeeper:
-        self.keeper = FakeKeeper(session_id or "s1", sink)
+        if self.keeper is None or session_id is None:
+            self.keeper = FakeKeeper(session_id or "s1", sink)
         return self.keeper
 
     def check(
