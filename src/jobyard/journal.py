@@ -58,6 +58,7 @@ class Journal:
         self._store = Store(path)
         self._clock = clock
         self._data_version = -1
+        self._sessions: dict[str, SessionRow] = {}  # those that this object made or opened
         self._me = leases.Identity.of_this_process()
 
     @property
@@ -93,10 +94,8 @@ class Journal:
     def create_session(self, contact: str, login: str) -> SessionRow:
         """A new session with an id of its own."""
         made = SessionRow(secrets.token_hex(8), contact, login, self._clock())
-        values = (made.id, to_sql(contact), to_sql(login), made.created)
-        self._store.write(
-            lambda db: db.execute("INSERT INTO sessions (id, contact, login, created) VALUES (?, ?, ?, ?)", values) and None
-        )
+        self._store.write(lambda db: changes_.keep_session(db, made))
+        self._sessions[made.id] = made
         return made
 
     def session(self, session_id: str) -> SessionRow:
@@ -105,7 +104,8 @@ class Journal:
             row = db.execute(f"{_SESSIONS} WHERE id = ?", (to_sql(session_id),)).fetchone()
         if row is None:
             raise UnknownJob(f"no session {session_id!r} in the journal {self.path}; it was removed, or is in another state folder")
-        return SessionRow(row[0], from_sql(row[1]) or "", from_sql(row[2]) or "", row[3])
+        found = self._sessions[row[0]] = SessionRow(row[0], from_sql(row[1]) or "", from_sql(row[2]) or "", row[3])
+        return found
 
     def sessions(self) -> list[SessionRow]:
         """All sessions, oldest first."""
@@ -122,15 +122,18 @@ class Journal:
         """
         me, now = self._identity(), self._clock()
         prepared = [(intent, described(intent.description)) for intent in intents]
+        known = [self._sessions[one] for one in {intent.session for intent in intents} if one in self._sessions]
 
         def work(db: sqlite3.Connection) -> list[range]:
             leases.touch(db, me, me.name, now)
+            for session in known:
+                changes_.keep_session(db, session)
             return [changes_.insert(db, intent, description, me.name, now) for intent, description in prepared]
 
         return self._store.write(work)
 
     def accepted(
-        self, token: str, native_ids: Sequence[str], transitions: Sequence[Transition] = (), *, array_id: str | None = None
+        self, token: str, native_ids: Sequence[str | None], transitions: Sequence[Transition] = (), *, array_id: str | None = None
     ) -> bool:
         """The scheduler took a submission: its jobs' native ids in order, and the transitions that all of them made.
 
@@ -163,6 +166,8 @@ class Journal:
         )
 
         def work(db: sqlite3.Connection) -> tuple[int, bool]:
+            if session in self._sessions:
+                changes_.keep_session(db, self._sessions[session])
             row = db.execute(
                 f"SELECT key FROM jobs WHERE session = ? AND native_id = ? AND state NOT IN {FINAL} ORDER BY key DESC LIMIT 1",
                 (changes_.session_number(db, session), to_sql(native_id)),
@@ -378,14 +383,21 @@ class Journal:
         return self._store.write(work)
 
     def prune(self, before: float, most: int = 500) -> list[SubmissionRow]:
-        """Forget jobs that ended before then, at most so many in a call; the submissions of which nothing is left."""
+        """Forget jobs that ended before then, at most so many in a call; the submissions of which nothing is left.
+
+        Sessions from before then that have no jobs go as well; one that is open in some process comes back with its next job.
+        """
+        now = self._clock()
 
         def work(db: sqlite3.Connection) -> list[SubmissionRow]:
             rows = db.execute(
                 f"SELECT key, submission FROM jobs WHERE state IN {FINAL} AND at < ? ORDER BY at LIMIT ?", (before, most)
             ).fetchall()
             changes_.drop_jobs(db, [row[0] for row in rows])
-            return changes_.drop_empty(db, sorted({row[1] for row in rows}))
+            gone = changes_.drop_empty(db, sorted({row[1] for row in rows}))
+            changes_.drop_sessions(db, before, most)
+            leases.drop_old(db, now)
+            return gone
 
         return self._store.write(work)
 

@@ -13,6 +13,7 @@ from .journal_rows import (
     FINAL,
     Change,
     Intent,
+    SessionRow,
     SubmissionRow,
     dumps,
     in_chunks,
@@ -23,7 +24,18 @@ from .journal_rows import (
 )
 from .journal_store import to_sql
 
-__all__ = ["accept", "change", "drop_empty", "drop_jobs", "drop_submissions", "insert", "session_number", "take"]
+__all__ = [
+    "accept",
+    "change",
+    "drop_empty",
+    "drop_jobs",
+    "drop_sessions",
+    "drop_submissions",
+    "insert",
+    "keep_session",
+    "session_number",
+    "take",
+]
 
 MOST_OBSERVATIONS = 64  # kept of one job; past that, those in the middle go
 FIRST, LAST = 16, 32  # so many of the first and the last stay
@@ -38,7 +50,7 @@ def session_number(db: sqlite3.Connection, session_id: str) -> int:
 
 
 def insert(db: sqlite3.Connection, intent: Intent, description: tuple[bytes, str] | None, owner: str | None, now: float) -> range:
-    """A submission and its jobs, intended: their keys."""
+    """A submission and its jobs, intended: their keys. UnknownJob where the session is not there."""
     session = session_number(db, intent.session)
     number = None
     if description is not None:
@@ -94,7 +106,7 @@ def _submitted(terms: Terms, now: float) -> float:
 
 
 def accept(
-    db: sqlite3.Connection, token: str, native_ids: Sequence[str], transitions: Sequence[Transition], array_id: str | None
+    db: sqlite3.Connection, token: str, native_ids: Sequence[str | None], transitions: Sequence[Transition], array_id: str | None
 ) -> bool:
     """Native ids, and the transitions that all jobs of the submission made; False where it was accepted already."""
     row = db.execute("SELECT number, first_key, jobs, accepted FROM submissions WHERE token = ?", (token,)).fetchone()
@@ -167,6 +179,23 @@ def _bound_observations(db: sqlite3.Connection, key: int) -> None:
         (key,),
     )
     db.execute("UPDATE jobs SET observed = ? WHERE key = ?", (FIRST + LAST, key))
+
+
+def keep_session(db: sqlite3.Connection, session: SessionRow) -> None:
+    """Make sure that a session is there: one that lived on without a job may have been pruned."""
+    db.execute(
+        "INSERT OR IGNORE INTO sessions (id, contact, login, created) VALUES (?, ?, ?, ?)",
+        (session.id, to_sql(session.contact), to_sql(session.login), session.created),
+    )
+
+
+def drop_sessions(db: sqlite3.Connection, before: float, most: int) -> None:
+    """Sessions from before then that have no jobs."""
+    db.execute(
+        "DELETE FROM sessions WHERE number IN (SELECT number FROM sessions s WHERE created < ?"
+        " AND NOT EXISTS (SELECT 1 FROM submissions WHERE session = s.number) LIMIT ?)",
+        (before, most),
+    )
 
 
 def take(db: sqlite3.Connection, session_id: str, keys: Sequence[int] | None) -> int | None:

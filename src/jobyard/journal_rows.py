@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from .evidence import JobFacts, Terms, seen_from_text, tell
-from .job import By, Ending, JobDescription, JobState, Observation, Transition, to_data
+from .job import By, Ending, JobDescription, JobState, Observation, Source, Transition, to_data
 from .journal_store import from_sql, to_sql
 from .keeper import Entry, Evidence
 
@@ -282,7 +282,14 @@ def evidence(db: sqlite3.Connection, key: int) -> list[Evidence]:
     for number, data in db.execute("SELECT number, data FROM observations WHERE key = ? ORDER BY number", (key,)):
         seen = msgspec.convert(json.loads(data), Observation)
         lines.append((number, 0, Evidence(at=seen.at, text=tell(seen), observation=seen)))
-    for number, made in history(db, key):
+    moved = history(db, key)
+    row = db.execute(
+        "SELECT jobs.native_id, s.kind FROM jobs JOIN submissions s ON s.number = jobs.submission WHERE jobs.key = ?", (key,)
+    ).fetchone()
+    if moved and row is not None and row[1] != FOREIGN and moved[0][0] == 0:  # what Journal.accepted told of all its jobs
+        said = Observation(source=Source.SUBMISSION, at=moved[0][1].at, what="accepted", native_id=from_sql(row[0]))
+        lines.append((-1, 0, Evidence(at=said.at, text=tell(said), observation=said)))
+    for number, made in moved:
         lines.append((number, 1, Evidence(at=made.at, text=tell(made), transition=made)))
     lines.sort(key=lambda line: line[:2])
     return [line[2] for line in lines]

@@ -27,7 +27,7 @@ T = TypeVar("T")
 BUSY_S = 60.0  # how long another process's transaction is waited for; each of ours takes milliseconds
 _SLICE_S = 1.0  # SQLite waits that long at a time, so that Ctrl-C is heard between
 _READERS = 4  # connections kept for reading
-_OPENING = threading.Lock()  # closing a descriptor of the file would drop the process's locks on it: open one at a time
+_OPENING: dict[int, threading.Lock] = {}  # by process: closing a descriptor of the file drops the process's locks on it
 _LEFT_BEHIND: list[sqlite3.Connection] = []  # a forked child must neither use nor close its parent's connections
 
 # fmt: off
@@ -120,12 +120,13 @@ class Store:
         self._readers: list[sqlite3.Connection] = []
         self._readers_lock = threading.Lock()
         self._watcher: sqlite3.Connection | None = None
+        self._watcher_lock = threading.Lock()
 
     # opening
 
     def _open_first(self) -> sqlite3.Connection:
         folder = os.path.dirname(self.path)
-        with _OPENING:
+        with _OPENING.setdefault(os.getpid(), threading.Lock()):
             try:
                 os.makedirs(folder, mode=0o700, exist_ok=True)
                 self._check_owner(folder, stat.S_ISDIR, "folder")
@@ -172,6 +173,7 @@ class Store:
         if tables and application != schema.APPLICATION_ID:
             raise JournalError(f"{self.path} is an SQLite file of another program; move it away, or set JOBYARD_STATE_DIR")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_spill = OFF")  # half a transaction in the file would lock out those who read
         mode = "DELETE" if is_network(os.path.dirname(self.path)) else "WAL"
         if self._patiently(lambda: connection.execute("PRAGMA journal_mode").fetchone()[0]).upper() != mode:
             self._patiently(lambda: connection.execute(f"PRAGMA journal_mode = {mode}").fetchone())
@@ -260,7 +262,7 @@ class Store:
             if connection is None:
                 connection = self._connect()
             try:
-                self._patiently(lambda: connection.execute("BEGIN"))
+                self._patiently(lambda: _begin_reading(connection))
                 yield connection
             finally:
                 _roll_back(connection)
@@ -274,10 +276,9 @@ class Store:
     def data_version(self) -> int:
         """A number that changes when another connection, of any process, has committed."""
         self._ready()
-        with self.errors(), self._readers_lock:
-            if self._watcher is None:
-                self._watcher = self._connect()
-            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+        with self.errors(), self._watcher_lock:
+            watcher = self._watcher = self._watcher or self._connect()
+            return int(self._patiently(lambda: watcher.execute("PRAGMA data_version").fetchone()[0]))
 
     # writing
 
@@ -319,6 +320,8 @@ class Store:
             return
         try:
             with self.errors():
+                if self._closed:
+                    raise JournalError(f"the journal {self.path} was closed")
                 self._begin(self._writer)
                 for task in self._batch:
                     self._run(task)
@@ -330,8 +333,9 @@ class Store:
 
     def _finish(self) -> None:
         """Tell the writes of the last turn how it ended, also where that turn was interrupted. May be interrupted itself."""
-        committed = self._committing and not self._writer.in_transaction and self._failure is None
-        if not committed:
+        open_ = not self._closed and self._writer.in_transaction
+        committed = self._committing and not open_ and self._failure is None
+        if open_:
             _roll_back(self._writer)
         if committed or self._failure is not None:
             for task in self._batch:
@@ -385,6 +389,7 @@ class Store:
             for connection in self._readers:
                 connection.close()
             self._readers.clear()
+        with self._watcher_lock:
             if self._watcher is not None:
                 self._watcher.close()
                 self._watcher = None
@@ -395,6 +400,12 @@ def _identity(connection: sqlite3.Connection) -> tuple[int, int, bool]:
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     return version, application, bool(tables)
+
+
+def _begin_reading(connection: sqlite3.Connection) -> None:
+    if not connection.in_transaction:
+        connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # only this takes the lock that may have to be waited for
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from .journal_store import to_sql
 
-__all__ = ["SILENCE_S", "Identity", "acquire", "claim_poll", "held", "poll_due", "release", "renew", "touch"]
+__all__ = ["SILENCE_S", "Identity", "acquire", "claim_poll", "drop_old", "held", "poll_due", "release", "renew", "touch"]
 
 SILENCE_S = 120.0
 
@@ -100,6 +100,11 @@ def renew(db: sqlite3.Connection, me: Identity, name: str, now: float) -> bool:
 def release(db: sqlite3.Connection, me: Identity, name: str) -> None:
     """Give a lease back, if it is one's own."""
     db.execute("DELETE FROM leases WHERE name = ? AND holder = ?", (name, me.name))
+
+
+def drop_old(db: sqlite3.Connection, now: float) -> None:
+    """Leases of which nothing was heard for a day."""
+    db.execute("DELETE FROM leases WHERE abs(? - at) > ?", (now, 86400.0))
 
 
 def poll_due(db: sqlite3.Connection, login: str, interval_s: float, now: float) -> bool:

@@ -65,7 +65,7 @@ def settled(facts: JobFacts, clock_s: float) -> bool:
     if seen.over_clock_s is not None and clock_s - seen.over_clock_s >= terms.settle_s:
         return True
     word = effective(facts)
-    if word is None or seen.end is None or _cause(word) is None:
+    if word is None or seen.end is None:
         return False
     if terms.rerunnable and (word.attempt is None or seen.end.attempt < max(word.attempt, seen.attempt)):
         return False  # a newer run's receipts may lie beside those that were read

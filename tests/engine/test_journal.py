@@ -206,6 +206,7 @@ def test_evidence_stands_in_the_order_in_which_it_came(journal: Journal, session
     observe(journal, {key: [account(Cause.CANCELLED)]})
     lines = [one.text for one in journal.evidence(key)]
     assert lines == [
+        "the scheduler accepted the job as 7",
         "→ queued",
         "the node: the job began as 7",
         "→ running",
@@ -235,7 +236,7 @@ def test_observations_of_one_job_are_bounded(journal: Journal, session: str) -> 
     (key,) = submit(journal, session)
     for number in range(MOST_OBSERVATIONS + 10):
         observe(journal, {key: [row(QUEUED, reason=f"reason {number}")]})
-    seen = [one.observation.reason for one in journal.evidence(key) if one.observation is not None]
+    seen = [one.observation.reason for one in journal.evidence(key)[1:] if one.observation is not None]
     assert FIRST + LAST <= len(seen) <= MOST_OBSERVATIONS
     assert seen[:FIRST] == [f"reason {number}" for number in range(FIRST)]
     assert seen[-1] == f"reason {MOST_OBSERVATIONS + 9}"
@@ -332,6 +333,21 @@ def test_pruning_is_bounded_and_takes_the_oldest(journal: Journal, session: str)
     assert len(journal.prune(T0 + 28, most=5)) == 3
     assert journal.prune(T0 + 28, most=5) == []
     assert [key for key, _ in journal.states(session)] == keys[8:]
+
+
+def test_old_sessions_without_jobs_go_and_come_back_when_used(journal: Journal, session: str, clock: Clock) -> None:
+    clock.now += 100
+    young = journal.create_session("slurm", LOGIN).id
+    used = Journal(journal.path, clock=clock)
+    used.session(session)
+    assert journal.prune(T0 + 50) == []
+    assert [one.id for one in journal.sessions()] == [young]
+    assert journal.session(young).id == young
+    (key,) = submit(used, session)  # it was open there all the time
+    assert journal.session(session).created == T0
+    journal.prune(T0 + 50)
+    assert journal.states(session) == [(key, QUEUED)]
+    used.close()
 
 
 # Other processes ------------------------------------------------------------------------------------------------------------------
