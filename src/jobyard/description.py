@@ -224,14 +224,14 @@ def _texts(value: Any) -> tuple[str, ...]:
 def _after(value: Any) -> tuple[After, ...]:
     if isinstance(value, str | After) or hasattr(value, "token"):
         value = (value,)
-    found: list[Any] = []
+    found: list[After] = []
     for item in value:
         if isinstance(item, After):
             found.append(item)
-        elif isinstance(item, tuple) and len(item) == 2:
-            found.append(After(getattr(item[0], "token", item[0]), item[1]))
-        else:
-            found.append(After(getattr(item, "token", item)))
+            continue
+        one, when = item if isinstance(item, tuple) and len(item) == 2 else (item, "success")
+        token: Any = getattr(one, "token", one)
+        found.append(After(token, when))
     if any(type(item.token) is not str for item in found):
         raise InvalidJob("after takes jobs, tokens, or pairs of one and 'success', 'failure' or 'any'", field="after")
     return tuple(found)

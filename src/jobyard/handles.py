@@ -48,7 +48,7 @@ class Job:
         if self._native_id is None:
             self._native_id = self._entry().native_id
         if self._native_id is None:
-            raise UnknownJob("the scheduler has not told an id of this job yet")
+            raise UnknownJob("the scheduler has no id of this job: it ended before it was sent, or is not known to have arrived")
         return self._native_id
 
     @property

@@ -386,7 +386,7 @@ def _refused(action: Action, entry: Entry) -> WrongState | None:
         Action.SUSPEND: state is JobState.RUNNING,
         Action.RESUME: state is JobState.SUSPENDED and by is not By.SYSTEM,
         Action.SIGNAL: state in _RUNNING,
-        Action.REQUEUE: state in _RUNNING,
+        Action.REQUEUE: state in _RUNNING and state is not JobState.SUSPENDED,
     }[action]
     if allowed:
         return None
@@ -401,5 +401,5 @@ _NEEDED = {
     Action.SUSPEND: "a running job",
     Action.RESUME: "a job that its user suspended",
     Action.SIGNAL: "a job that runs",
-    Action.REQUEUE: "a job that runs",
+    Action.REQUEUE: "a job that runs and is not suspended",
 }

@@ -31,11 +31,11 @@ class Update(msgspec.Struct, frozen=True, gc=False):
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """An accepted job: the keeper's key, its token and its native id."""
+    """An accepted job: the keeper's key, its token and its native id (None: it had ended before the scheduler was asked)."""
 
     key: int
     token: str
-    native_id: str
+    native_id: str | None
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,8 +20,8 @@ import msgspec
 
 from .errors import InvalidJob, JobyardError, NoScheduler, SchedulerUnavailable, SubmitError, TransportError
 from .evidence import JobFacts, Terms
-from .job import Inherit, JobDescription, Observation, Source, Transition, to_data
-from .journal import Intent, Journal, SubmissionRow
+from .job import Cause, Ending, Inherit, JobDescription, JobState, Observation, Source, Transition, to_data
+from .journal import Change, Intent, Journal, SubmissionRow
 from .keeper import Placed
 from .layout import Part, lay_out_array, lay_out_jobs
 from .reconcile import reconcile
@@ -44,6 +44,7 @@ class _Prepared(msgspec.Struct, frozen=True):
     submission: Submission
     files: Mapping[str, bytes]
     intent: Intent
+    never: str | None = None  # why what it waits for can no longer happen
 
 
 class Submitter:
@@ -87,7 +88,7 @@ class Submitter:
         prepared = [self._prepare(part, token) for part in parts]
         placed: dict[int, Placed] = {}
         array_id = self._send_all(prepared, placed, len(indices))
-        return token, array_id or placed[0].native_id, [placed[position] for position in range(len(indices))]
+        return token, array_id or placed[0].native_id or token, [placed[position] for position in range(len(indices))]
 
     @property
     def _capabilities(self) -> Capabilities:
@@ -110,6 +111,7 @@ class Submitter:
     def _prepare(self, part: Part, array: str | None) -> _Prepared:
         """Everything that can go wrong without the scheduler goes wrong here, before anything is written."""
         description, token, nonce = part.description, new_token(), new_token()
+        after, never = self._dependencies(description)
         submission = Submission(
             token=token,
             folder=self._work.folder(token),
@@ -117,7 +119,7 @@ class Submitter:
             kind=part.kind,
             indices=part.indices,
             max_running=part.max_running,
-            after=self._dependencies(description),
+            after=after,
         )
         dialect = getattr(self._scheduler, "dialect", None)
         tasks = part.descriptions if part.kind is Kind.LIKE else None
@@ -154,10 +156,14 @@ class Submitter:
             max_running=part.max_running,
             array=array,
         )
-        return _Prepared(part, submission, files, intent)
+        return _Prepared(part, submission, files, intent, never)
 
-    def _dependencies(self, description: JobDescription) -> tuple[tuple[str, str], ...]:
-        """Native ids of what the job waits for; what has happened already is waited for no more."""
+    def _dependencies(self, description: JobDescription) -> tuple[tuple[tuple[str, str], ...], str | None]:
+        """Native ids of what the job waits for, and why some of it can no longer happen (None: it can).
+
+        What has happened already is waited for no more: the scheduler may have forgotten it.
+        """
+        never: str | None = None
         native: list[tuple[str, str]] = []
         for after in description.after:
             keys = self._journal.find(self._session_id, after.token)
@@ -170,16 +176,13 @@ class Submitter:
                 if row.facts.state.final:
                     met = after.when == "any" or (row.facts.state.value == "done") == (after.when == "success")
                     if not met:
-                        raise SubmitError(
-                            f"after: job {row.facts.native_id} has ended as {row.facts.state}; "
-                            f"what waits for its {after.when} would never run"
-                        )
+                        never = f"it waits for the {after.when} of job {row.facts.native_id}, which has ended as {row.facts.state}"
                     continue
                 one = row.submission.array_id if whole else row.facts.native_id
                 if one is not None and one not in seen:
                     seen.add(one)
                     native.append((one, after.when))
-        return tuple(native)
+        return tuple(native), never
 
     def _send_all(self, prepared: Sequence[_Prepared], placed: dict[int, Placed], count: int) -> str | None:
         """Send them in order; the array's native id. What is refused ends it: what was accepted before it stays."""
@@ -192,12 +195,17 @@ class Submitter:
                 sent += 1
                 if one.part.chained and previous is not None:
                     one = self._chained(one, previous)
+                if one.never is not None:
+                    self._end_before(one, keys)
+                    placed.update(
+                        {position: Placed(keys[n], self._token(one, n), None) for n, position in enumerate(one.part.positions)}
+                    )
+                    continue
                 accepted = self._send(one)
                 previous = accepted.array_id or accepted.native_ids[0]
                 first_array = first_array or accepted.array_id
                 for number, position in enumerate(one.part.positions):
-                    token = one.submission.token if one.part.kind is Kind.SINGLE else f"{one.submission.token}.{number}"
-                    placed[position] = Placed(keys[number], token, accepted.native_ids[number])
+                    placed[position] = Placed(keys[number], self._token(one, number), accepted.native_ids[number])
         except BaseException as error:
             for rest in prepared[sent:]:
                 self._journal.refused(rest.submission.token)
@@ -206,6 +214,36 @@ class Submitter:
                 error.placed = tuple(placed[position] for position in sorted(placed))
             raise
         return first_array
+
+    def _token(self, one: _Prepared, number: int) -> str:
+        return one.submission.token if one.part.kind is Kind.SINGLE else f"{one.submission.token}.{number}"
+
+    def _end_before(self, one: _Prepared, keys: range) -> None:
+        """What it waits for can no longer happen: it ends here, and the scheduler never hears of it."""
+        now, token = self._clock(), one.submission.token
+        waiting = self._first_transitions(one.intent.terms)
+        self._journal.accepted(token, [None] * len(keys), waiting)
+        ending = Ending(
+            state=JobState.FAILED,
+            cause=Cause.DEPENDENCY,
+            aborted=True,
+            message=one.never or "",
+            submitted_at=one.intent.terms.submitted_at,
+            ended_at=now,
+            attempts=0,
+        )
+        over = Transition(state=JobState.FAILED, at=now, ending=ending)
+        self._journal.record(
+            [
+                Change(
+                    key=row.key,
+                    version=row.version,
+                    facts=msgspec.structs.replace(row.facts, state=JobState.FAILED, by=None, at=now, ending=ending),
+                    transitions=[over],
+                )
+                for row in self._journal.rows(keys)
+            ]
+        )
 
     def _chained(self, one: _Prepared, previous: str) -> _Prepared:
         """A part that waits for the one before it: its native id is known only now."""
@@ -326,8 +364,8 @@ class Submitter:
         elif kind is Kind.LIKE:
             indices = tuple(range(row.jobs))
         try:
-            after = self._dependencies(description)
-        except SubmitError:
+            after, _ = self._dependencies(description)
+        except InvalidJob:  # what it waits for was removed
             after = ()
         return Submission(
             token=row.token,
