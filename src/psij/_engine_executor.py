@@ -150,7 +150,7 @@ class EngineExecutor(JobExecutor):
         description = describe(
             spec,
             here=here,
-            immediate=self._immediate(),
+            immediate=self._immediate(job),
             prefixes=self._PREFIXES_,
             scheduler=self._SCHEDULER_,
             tags=self._tags(job, spec),
@@ -197,7 +197,7 @@ class EngineExecutor(JobExecutor):
     def _is_local(self) -> bool:
         return False
 
-    def _immediate(self) -> bool:
+    def _immediate(self, job: Job) -> bool:
         return False
 
     def _tags(self, job: Job, spec: JobSpec) -> dict[str, str]:

