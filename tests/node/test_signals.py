@@ -140,14 +140,15 @@ def test_term_before_the_command_begins(rig: Rig) -> None:
 
 
 def test_suspended_and_resumed(rig: Rig) -> None:
-    placed = rig.place(["/bin/sh", "-c", "echo $$ > pid; : > ready; until [ -e go ]; do sleep 0.01; done"])
+    os.mkfifo(rig.home / "go")
+    placed = rig.place(["/bin/sh", "-c", "echo $$ > pid; : > ready; read x < go"])
     process = placed.start()
     eventually((rig.home / "ready").exists)
     pid = int((rig.home / "pid").read_text())
     os.killpg(process.pid, signal.SIGSTOP)
     eventually(lambda: _state(pid) == "T" and _state(process.pid) == "T")
-    (rig.home / "go").touch()
     os.killpg(process.pid, signal.SIGCONT)
+    (rig.home / "go").write_text("on\n")
     run = placed.finish(process)
     assert run.code == 0
     assert run.end.clean
