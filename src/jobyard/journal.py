@@ -291,9 +291,9 @@ class Journal:
             token, _, position = name.rpartition(".")
             if token and position.isascii() and position.isdigit() and len(position) < 10:
                 spans = db.execute(
-                    "SELECT first_key + ?2, 1 FROM submissions WHERE session = ?1 AND accepted = 1 AND token = ?3 AND jobs > ?2"
-                    " AND kind <> 'single'",
-                    (row[0], int(position), to_sql(token)),
+                    "SELECT first_key + :position, 1 FROM submissions WHERE session = :session AND accepted = 1"
+                    " AND token = :token AND jobs > :position AND kind <> 'single'",
+                    {"session": row[0], "position": int(position), "token": to_sql(token)},
                 )
                 if found := _kept(db, spans.fetchall()):
                     return found

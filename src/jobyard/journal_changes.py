@@ -173,10 +173,10 @@ def _bound_observations(db: sqlite3.Connection, key: int) -> None:
     if count <= MOST_OBSERVATIONS:
         return
     db.execute(
-        "DELETE FROM observations WHERE key = ?1"
-        f" AND number NOT IN (SELECT number FROM observations WHERE key = ?1 ORDER BY number LIMIT {FIRST})"
-        f" AND number NOT IN (SELECT number FROM observations WHERE key = ?1 ORDER BY number DESC LIMIT {LAST})",
-        (key,),
+        "DELETE FROM observations WHERE key = :key"
+        f" AND number NOT IN (SELECT number FROM observations WHERE key = :key ORDER BY number LIMIT {FIRST})"
+        f" AND number NOT IN (SELECT number FROM observations WHERE key = :key ORDER BY number DESC LIMIT {LAST})",
+        {"key": key},
     )
     db.execute("UPDATE jobs SET observed = ? WHERE key = ?", (FIRST + LAST, key))
 
@@ -245,6 +245,7 @@ def drop_submissions(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
             db.execute(f"DELETE FROM {table} WHERE key BETWEEN ? AND ?", (first, first + count - 1))
         db.execute("DELETE FROM submissions WHERE number = ?", (number,))
         db.execute(
-            "DELETE FROM descriptions WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM submissions WHERE description = ?1)",
-            (description,),
+            "DELETE FROM descriptions WHERE number = :number"
+            " AND NOT EXISTS (SELECT 1 FROM submissions WHERE description = :number)",
+            {"number": description},
         )
