@@ -6,6 +6,7 @@ job is submitted and shared by all jobs of a submission, ``Seen`` grows with eac
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -105,6 +106,7 @@ def seen_to_text(seen: Seen) -> str | None:
     return None if seen == NOTHING else json.dumps(to_data(seen), separators=(",", ":"))
 
 
+@functools.lru_cache(1024)  # jobs that wait in one queue have mostly seen the same
 def seen_from_text(text: str | None) -> Seen:
     """What ``seen_to_text`` wrote. Raises msgspec.ValidationError or ValueError for anything else."""
     return NOTHING if text is None else msgspec.convert(json.loads(text), Seen)
