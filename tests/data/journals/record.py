@@ -1,6 +1,6 @@
-"""Record the journal of the present schema, once, when its release is made: ``PYTHONPATH=tests python tests/data/journals/record.py``.
+"""Record the journal of the present schema, once, when its release is made.
 
-A file that is there already is never written again: it stands for what users have.
+Run as ``PYTHONPATH=tests python tests/data/journals/record.py``. A file that is there already is never written again: it stands for what users have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from engine.journaling import Clock, fill
-
 from jobyard.journal import Journal
 from jobyard.journal_schema import SCHEMA_VERSION
 
