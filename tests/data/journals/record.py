@@ -1,6 +1,7 @@
 """Record the journal of the present schema, once, when its release is made.
 
-Run as ``PYTHONPATH=tests python tests/data/journals/record.py``. A file that is there already is never written again: it stands for what users have.
+Run as ``PYTHONPATH=tests python tests/data/journals/record.py``. A file that is there already is never written again: it
+stands for what users have.
 """
 
 from __future__ import annotations
