@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from .engine import SECTIONS
+from . import drmaa, engine
 from .measure import report
+
+SECTIONS = {**engine.SECTIONS, **drmaa.SECTIONS}
 
 
 def main(names: list[str]) -> int:
