@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import posix
 import signal
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from jobyard.job import Observation
+from jobyard.node import process
 from jobyard.schedulers.base import Kind
 from node.rig import Rig, eventually, kill_session
 
@@ -138,3 +142,45 @@ def test_a_damaged_claim_begins_nothing(rig: Rig, content: bytes) -> None:
     run = placed.run()
     assert run.code == 125
     assert _runs(rig) == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """With hard links and on a file system that has none."""
+
+    def refuse(source: bytes, target: bytes) -> None:
+        raise PermissionError(1, "no links here")
+
+    if not links:
+        monkeypatch.setattr(posix, "link", refuse)
+    folder = os.fsencode(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda number: process.publish(folder, b"claim.0", b"%d" % number), range(40)))
+    assert won.count(True) == 1
+    assert (tmp_path / "claim.0").read_text() == str(won.index(True))
+    assert process.publish(folder, b"claim.0", b"again") is False
+    assert process.publish(folder, b"claim.0", b"again", exclusive=False) is True
+    assert (tmp_path / "claim.0").read_bytes() == b"again"
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+def test_a_link_that_was_made_although_it_is_said_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS sends a request again when the answer gets lost; the second answer is then: it exists."""
+    link = os.link
+
+    def lossy(source: bytes, target: bytes) -> None:
+        link(source, target)
+        raise FileExistsError(17, "File exists")
+
+    monkeypatch.setattr(posix, "link", lossy)
+    assert process.publish(os.fsencode(tmp_path), b"claim.0", b"mine") is True
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(posix, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        process.publish(os.fsencode(tmp_path), b"claim.0", b"x")
+    assert os.listdir(tmp_path) == []

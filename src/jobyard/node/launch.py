@@ -18,7 +18,6 @@ from .process import (
     encode,
     load,
     note_signals,
-    noted,
     own_environment,
     publish,
     read_file,
@@ -111,7 +110,7 @@ def _through_shell(
         answer = load(decode(read_file(plan + b".done")))
     except FileNotFoundError:
         if told_to_end():
-            raise Failed("cancelled", "told to end by %s before the command began" % noted[0][0]) from None
+            raise Failed("cancelled", "told to end by %s before the command began" % told_to_end()) from None
         what = "the pre-launch script '%s'" % decode(paths[0]) if paths[0] else "the launch"
         raise Failed("launch_script", "%s %s" % (what, _said(shell, log))) from None
     posix.unlink(plan + b".done")

@@ -15,7 +15,7 @@ except ImportError:  # an interpreter that is built otherwise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Tuple
+    from typing import Any, Dict, List, Optional, Tuple
 
     Environment = Dict[bytes, bytes]
 
@@ -162,24 +162,27 @@ def publish(folder: "bytes", name: "bytes", data: "bytes", exclusive: "bool" = T
     """Write a file whole under a temporary name, then give it its own. False: exclusive, and another has it already."""
     temporary = folder + b"/.tmp-" + posix.urandom(8).hex().encode()
     target = folder + b"/" + name
-    write_file(temporary, data)
-    if not exclusive:
+    try:
+        write_file(temporary, data)
+        if exclusive:
+            try:
+                posix.link(temporary, target)
+                return True
+            except FileExistsError:
+                # Over NFS the answer to a link that was made can get lost, and the repeated request then finds it there.
+                return posix.stat(temporary).st_nlink == 2
+            except OSError:  # a file system without hard links
+                try:
+                    write_file(target + b".lock", b"")
+                except FileExistsError:
+                    return False
         posix.rename(temporary, target)
         return True
-    try:
-        posix.link(temporary, target)
-        return True
-    except FileExistsError:
-        # Over NFS the answer to a link that was made can get lost, and the repeated request then finds it there.
-        return posix.stat(temporary).st_nlink == 2
-    except OSError:  # a file system without hard links
-        try:
-            write_file(target, data)
-        except FileExistsError:
-            return False
-        return True
     finally:
-        posix.unlink(temporary)
+        try:
+            posix.unlink(temporary)
+        except OSError:
+            pass  # it has its own name now, or the disk is full
 
 
 def write_file(path: "bytes", data: "bytes") -> "None":
@@ -239,9 +242,9 @@ def note_signals() -> "None":
         signal.signal(number, note)
 
 
-def told_to_end() -> "bool":
-    """A signal came that asks the job to end."""
-    return any(name in TOLD_TO_END for name, at in noted)
+def told_to_end() -> "Optional[str]":
+    """The first signal that came and asks the job to end."""
+    return next((name for name, at in noted if name in TOLD_TO_END), None)
 
 
 def _default_signals() -> "None":
@@ -282,7 +285,7 @@ def start(spec: "Dict[str, Any]", environment: "Environment") -> "Tuple[int, flo
     signal.pthread_sigmask(signal.SIG_BLOCK, NOTED)
     try:
         if told_to_end():
-            raise Failed("cancelled", "told to end by %s before the command began" % noted[0][0])
+            raise Failed("cancelled", "told to end by %s before the command began" % told_to_end())
         began = time(), monotonic()
         try:
             pid = posix.fork()
