@@ -23,7 +23,8 @@ from jobyard.job import JobState
 from jobyard.journal import Journal
 
 LONG = os.environ.get("FULL") == "1"
-HEAD = f"import sys\nsys.path[:0] = {sys.path!r}\nfrom engine.journaling import *\njournal = Journal(sys.argv[1])\n"
+PATHS = f"import sys\nsys.path[:0] = {sys.path!r}\nfrom engine.journaling import *\n"
+NETWORK = "from jobyard import journal_store\njournal_store.is_network = lambda folder: True\n"
 
 
 @pytest.fixture
@@ -38,8 +39,9 @@ def journal(path: Path) -> Iterator[Journal]:
     opened.close()
 
 
-def start(program: str, path: Path, *words: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HEAD + program, str(path), *map(str, words)]
+def start(program: str, path: Path, *words: object, head: str = "") -> subprocess.Popen[str]:
+    opened = "journal = Journal(sys.argv[1])\n"
+    command = [sys.executable, "-c", PATHS + head + opened + program, str(path), *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, bufsize=1)
 
 
@@ -232,6 +234,42 @@ def test_eight_processes_submit_at_once(journal: Journal, path: Path) -> None:
         row = journal.rows([key])[0]
         assert (row.submission.first_key, row.submission.jobs) == (key, 2)
     assert journal.check() == []
+
+
+def test_with_a_rollback_journal_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network file system, where readers and writers keep each other out for moments: nobody gives up."""
+    monkeypatch.setattr(journal_store, "is_network", lambda folder: True)
+    journal = Journal(path)
+    session = journal.create_session("slurm", LOGIN).id
+    processes = [start(MANY, path, session, number, 12, head=NETWORK) for number in range(4)]
+    for one in processes:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+    seen = 0
+    while any(one.poll() is None for one in processes):
+        journal.changed()
+        before, seen = seen, len(journal.states(session))
+        assert seen >= before
+    told = [line for one in processes for line in one.communicate(timeout=120)[0].split()]
+    assert [one.returncode for one in processes] == [0] * 4
+    assert len(told) == 48
+    assert len(journal.states(session)) == 96
+    assert journal.check() == []
+    journal.close()
+
+
+OPEN = """
+print(journal.create_session("slurm", "x").id, flush=True)
+journal.close()
+"""
+
+
+def test_eight_processes_make_the_journal_at_once(path: Path) -> None:
+    processes = [start(OPEN, path) for _ in range(8)]
+    told = [one.communicate(timeout=120)[0].strip() for one in processes]
+    journal = Journal(path)
+    assert sorted(one.id for one in journal.sessions()) == sorted(told)
+    journal.close()
 
 
 TAKE = """
