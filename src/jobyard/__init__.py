@@ -6,6 +6,8 @@
 0
 """
 
+from typing import TYPE_CHECKING
+
 from .contact import Contact
 from .errors import (
     AmbiguousContact,
@@ -30,6 +32,9 @@ from .handles import Job, JobArray
 from .job import Cause, Ending, JobDescription, JobState, Limits, Resources, Usage
 from .schedulers.base import Capabilities, Dialect, Scheduler
 from .session import Session
+
+if TYPE_CHECKING:
+    from .schedulers.command import CommandScheduler
 
 __version__ = "0.1.0"
 

@@ -3,6 +3,10 @@
 A front imports ``jobyard`` and this module, and nothing beneath them.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .config import state_dir, work_root
 from .contact import Contact, register_options
 from .description import describe
@@ -36,6 +40,9 @@ from .schedulers.base import (
 )
 from .session import Watch
 
+if TYPE_CHECKING:
+    from .transports.base import Transport
+
 __all__ = [
     "Accepted",
     "Action",
@@ -63,6 +70,7 @@ __all__ = [
     "describe",
     "find_known",
     "is_here",
+    "local_transport",
     "open_scheduler",
     "register_options",
     "scheduler_names",
@@ -71,3 +79,10 @@ __all__ = [
     "state_dir",
     "work_root",
 ]
+
+
+def local_transport() -> Transport:
+    """The transport to this machine, for schedulers that a front makes itself."""
+    from .transports.local import LocalTransport  # here: most programs never need it
+
+    return LocalTransport()

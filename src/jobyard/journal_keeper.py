@@ -79,8 +79,10 @@ class JournalKeeper:
         )
 
     @classmethod
-    def open(cls, scheduler: Scheduler, contact: Contact, sink: Sink) -> JournalKeeper:
+    def open(cls, scheduler: Scheduler, contact: Contact, sink: Sink, *, work_dir: str | None = None) -> JournalKeeper:
         """The keeper of the contact's session, or of a new one, in the journal of this user's state folder.
+
+        ``work_dir``: where the jobs' folders lie, in place of JOBYARD_WORK_DIR.
 
         InvalidContact: the journal has no such session, or it belongs to another scheduler. JournalError,
         ConfigurationError: as their texts say.
@@ -106,7 +108,7 @@ class JournalKeeper:
             return cls(
                 journal,
                 scheduler,
-                WorkRoot(str(work_root().parent)),
+                WorkRoot(work_dir if work_dir is not None else str(work_root().parent)),
                 FolderReceipts(transport),
                 session_id,
                 login,

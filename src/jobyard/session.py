@@ -32,19 +32,26 @@ class Session:
     None takes ``JOBYARD_CONTACT``, then the configured default, then the one scheduler found here, then ``local``.
     Opening one starts no thread and asks the scheduler nothing. A context manager; leaving it touches no job.
 
+    ``scheduler``: one that the program made itself, in place of one from the table; the contact still gives it its name.
+    ``work_dir``: where the folders of its jobs lie, in place of ``JOBYARD_WORK_DIR``; an absolute path.
+
     InvalidContact: the contact, or its session, cannot be used. NoScheduler: not on this machine. ConfigurationError,
     JournalError: as their texts say.
     """
 
-    def __init__(self, contact: str | Contact | None = None) -> None:
+    def __init__(
+        self, contact: str | Contact | None = None, *, scheduler: Scheduler | None = None, work_dir: str | None = None
+    ) -> None:
         from .config import resolve
         from .schedulers import open_scheduler
 
+        self._given = scheduler
+        self._work_dir = work_dir
         self._closed = False
         self._pid = os.getpid()
         self._board = Board(self)
         resolved = resolve(contact)
-        self._scheduler: Scheduler = open_scheduler(resolved)
+        self._scheduler: Scheduler = scheduler if scheduler is not None else open_scheduler(resolved)
         self._remote = resolved.host is not None
         try:
             self._keeper: Keeper = self._open_keeper(resolved)
@@ -58,7 +65,7 @@ class Session:
             return self._scheduler.open_keeper(contact.session, self._board.deliver)
         from .journal_keeper import JournalKeeper
 
-        return JournalKeeper.open(self._scheduler, contact, self._board.deliver)
+        return JournalKeeper.open(self._scheduler, contact, self._board.deliver, work_dir=self._work_dir)
 
     def __enter__(self) -> Session:
         return self
@@ -403,7 +410,7 @@ class Session:
         _left_behind.append((self._keeper, self._scheduler))
         self._pid = os.getpid()
         self._board.after_fork()
-        self._scheduler = open_scheduler(self._contact)
+        self._scheduler = self._given if self._given is not None else open_scheduler(self._contact)
         self._keeper = self._open_keeper(self._contact)
 
     def _reap(self, job: Job) -> bool:

@@ -73,9 +73,13 @@ class EngineExecutor(JobExecutor):
         work = self.config._work_directory
 
         def opened() -> jobyard.Session:
-            return jobyard.Session(self._contact) if work is None else jobyard.Session(self._contact, work_dir=work)
+            return jobyard.Session(self._engine_contact(), work_dir=None if work is None else str(work.absolute()))
 
-        return link_to((self._contact, work), opened)
+        return link_to((self._engine_contact(), work), opened)
+
+    def _engine_contact(self) -> str:
+        """The contact to open: without what is the front's own."""
+        return self._contact
 
     @classmethod
     def _check_available(cls) -> None:

@@ -33,7 +33,12 @@ class LocalJobExecutor(EngineExecutor):
         super().__init__(url, config)
         import jobyard
 
-        self._queued = jobyard.Contact.parse(self._contact).options.get("slots") == "queue"
+        contact = jobyard.Contact.parse(self._contact)
+        self._queued = contact.options.get("slots") == "queue"
+        self._engine = contact_without(contact, "slots") if self._queued else self._contact
+
+    def _engine_contact(self) -> str:
+        return self._engine
 
     def _is_local(self) -> bool:
         return True
@@ -49,6 +54,13 @@ class LocalJobExecutor(EngineExecutor):
     def _immediate(self, job: Job) -> bool:
         resources = job.spec.resources if job.spec is not None else None
         return not self._queued and not (isinstance(resources, ResourceSpecV1) and resources.gpu_cores_per_process)
+
+
+def contact_without(contact: jobyard.Contact, option: str) -> str:
+    """The contact without one of its options: this one says how jobs are submitted, and never how many slots there are."""
+    import msgspec
+
+    return str(msgspec.structs.replace(contact, options={key: value for key, value in contact.options.items() if key != option}))
 
 
 def _check(asked: ResourceSpecV1) -> None:
