@@ -119,7 +119,7 @@ class Engine:
             if job.state == QUEUED:
                 self.enqueue(job)
             else:
-                self.note(job, job.state, now, job.held_by(), "")
+                self.note(job, job.state, batch.at, job.held_by())  # from the beginning
 
     def wait_for_time(self, job: Job, now: float) -> None:
         """Hold a job until its time has come."""

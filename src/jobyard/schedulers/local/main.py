@@ -26,7 +26,7 @@ READY = b"ready"
 def server(path: str, options: str, ready: str) -> None:
     """Become the server of a state folder, unless there is one. Tells its starter ``ready``, ``held``, or an error."""
     told = int(ready)
-    os.set_inheritable(told, False)
+    _close_others(told)
     if os.fork():  # the starter waits for this process only
         os._exit(0)
     os.setsid()
@@ -53,6 +53,19 @@ def server(path: str, options: str, ready: str) -> None:
             except OSError:
                 pass  # the starter left
         raise SystemExit(1) from error
+
+
+def _close_others(*kept: int) -> None:
+    """Close what our starter left open beyond the standard streams; what is kept is not passed on."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd in kept:
+            os.set_inheritable(fd, False)
+        elif fd > 2:
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # that of the listing itself
 
 
 def _serve(folder: StateFolder, options: dict[str, str], promoted: Spawner | None, told: int) -> None:
@@ -94,8 +107,7 @@ def _serve(folder: StateFolder, options: dict[str, str], promoted: Spawner | Non
 def spawner(path: str, generation: str, server_fd: str, bell_fd: str) -> None:
     """Become a spawner; later perhaps the server."""
     gc.disable()  # nothing here makes cycles, and a collection would delay a start
-    for text in (server_fd, bell_fd):
-        os.set_inheritable(int(text), False)
+    _close_others(int(server_fd), int(bell_fd))
     os.chdir("/")
     kernel.reset_signals(IGNORED)
     kernel.set_comm(kernel.COMM)

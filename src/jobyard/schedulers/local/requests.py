@@ -385,7 +385,7 @@ class Requests:
         state, run, ending, ended, at = row
         events = store.execute("SELECT state, at, by, text FROM events WHERE number=? ORDER BY at, rowid", (one,)).fetchall()
         found: list[list[Any]] = [[code, when, by, text, None] for code, when, by, text in events]
-        if not any(when <= at + 0.01 and code != RUNNING for code, when, _, _ in events):
+        if not any(when == at for _, when, _, _ in events):
             found.insert(0, [QUEUED, at, 0, b"", None])
         began = decode_state(ending)[1] if ending is not None else None
         if began is None and run is not None and ended is None:

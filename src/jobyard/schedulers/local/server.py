@@ -471,13 +471,13 @@ class Server:
         replies, self.replies = self.replies, []
         if engine.told:
             self._tell()  # before the replies: who was told that a job is held finds it held
+        for act in acts:  # what is removed is gone when its removal is acknowledged
+            act()
         for connection, reply in replies:
             self.say(connection, reply)
         for child in self._reap:
             os.waitpid(child.pid, 0)
         self._reap.clear()
-        for act in acts:
-            act()
 
     def _hand(self, items: list[list[Any]], *words: Any) -> None:
         link = self.link
