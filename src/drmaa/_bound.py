@@ -268,7 +268,7 @@ class Bound:
         if not tasks:
             raise _unknown(str(array.native_id))
         self.engine.wait_all(tasks, timeout=timeout)
-        mine = [job for job in tasks if job.reap()]
+        mine = self.engine.reap(tasks)
         if not mine:
             raise _unknown(str(array.native_id))
         for job in mine:
@@ -301,8 +301,8 @@ class Bound:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             self._others.wait_all(foreign.values(), timeout=left)
         if dispose:
+            self.engine.reap(jobs)
             for job in jobs:
-                job.reap()
                 self._forget(job.native_id)
             self._foreign_taken.update(foreign)
 

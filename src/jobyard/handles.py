@@ -188,7 +188,7 @@ class Job:
 
     def reap(self) -> bool:
         """Hide its ending from ``take``; True for the one caller that did it. WrongState before it has ended."""
-        return self._session._reap(self)
+        return bool(self._session.reap([self]))
 
     def remove(self) -> None:
         """Forget it: record, folder, kept streams. WrongState before it has ended."""

@@ -413,14 +413,21 @@ class Session:
         self._scheduler = self._given if self._given is not None else open_scheduler(self._contact)
         self._keeper = self._open_keeper(self._contact)
 
-    def _reap(self, job: Job) -> bool:
-        if job._state not in FINAL:
+    def reap(self, jobs: Iterable[Job]) -> list[Job]:
+        """Hide the endings of finished jobs from ``take``, all in one step; those that this very call hid, in order.
+
+        WrongState where one has not ended; then none is hidden.
+        """
+        chosen = self._selected(jobs)
+        if any(job._state not in FINAL for job in chosen):
             self._poll()
-        if job._state not in FINAL:
-            raise WrongState(f"job {job._native_id} is {job._state}; only a finished one can be reaped")
-        reaped = self._keeper_now().reap([job._key])
-        self._board.picked(job)
-        return bool(reaped)
+        for job in chosen:
+            if job._state not in FINAL:
+                raise WrongState(f"job {job._native_id} is {job._state}; only a finished one can be reaped")
+        reaped = set(self._keeper_now().reap([job._key for job in chosen])) if chosen else set()
+        for job in chosen:
+            self._board.picked(job)
+        return [job for job in chosen if job._key in reaped]
 
     def clean(self, jobs: Iterable[Job] | None = None) -> None:
         """Forget finished jobs (None: all finished ones of the session): records, folders, kept streams.

@@ -229,6 +229,18 @@ def test_reaping_by_hand(session: Session, keeper: FakeKeeper) -> None:
     assert job.wait(0).exit_code == 0
 
 
+def test_reaping_many(session: Session, keeper: FakeKeeper) -> None:
+    jobs = session.submit_all([["x"]] * 3)
+    keeper.tell((1, DONE), (2, DONE))
+    with pytest.raises(WrongState):
+        session.reap(jobs)
+    assert jobs[1].reap()
+    assert session.reap(jobs[:2]) == [jobs[0]]
+    assert session.reap([]) == []
+    keeper.tell((3, DONE))
+    assert session.take(timeout=0) is jobs[2]
+
+
 def test_reopened_jobs_can_be_taken_unless_reaped(session: Session, keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     session.submit_all([["x"]] * 3)
     keeper.tell((1, DONE), (2, DONE))
