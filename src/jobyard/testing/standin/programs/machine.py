@@ -276,6 +276,8 @@ class Machine:
             signal_group(job.pid, number)
             return "ok", ""
         elif action == "requeue":
+            if job.state == "SUSPENDED":
+                return "state", f"job {job.id} is suspended"
             if not job.spec.rerun and not operator:
                 return "denied", f"job {job.id} was submitted as not rerunnable"
             self.end(job, "", now)
