@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import jobyard
+from jobyard.schedulers.local import stop
 
 
 def say(text: str = "") -> None:
@@ -150,6 +151,7 @@ def main() -> int:
             say(f"{len(jobs)} jobs in {time.monotonic() - began_at:.1f} s; nothing is left of them.")
         finally:
             os.chdir(before)
+            stop(Path(folder, "state"))  # at once; by itself it would go after a second without work
     return 0
 
 

@@ -67,6 +67,8 @@ def allowed(room: Room, table: list[Room]) -> set[int]:
         wanted = {"base": "schedulers/base.py", "schedulers": "schedulers/__init__.py"}.get(name, name)
         candidates = (wanted, f"{wanted}.py", f"{wanted}/", f"{wanted}/__init__.py")
         matches = [other.number for other in table if any(candidate in other.modules for candidate in candidates)]
+        if not matches and (PACKAGE / wanted).is_file():  # a file of a folder that has a row
+            matches = [room_of(wanted, table).number]
         assert matches, f"the row of {room.modules} may import {name!r}, which is no row of the table"
         found.add(matches[0])
     return found

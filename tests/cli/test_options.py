@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jobyard.cli import output
 from jobyard.cli.app import COMMANDS, jobyard
 from jobyard.cli.endings import exit_status
-from jobyard.cli.follow import Follower, Pace, copy_all
+from jobyard.cli.follow import Follower, Pace
 from jobyard.cli.options import JOB_OPTIONS, fields_of, parse_begin, parse_indices
 from jobyard.cli.output import plain
 from jobyard.description import describe
@@ -205,8 +205,8 @@ def test_a_growing_file_is_copied_as_it_grows(tmp_path: Path) -> None:
     assert not follower.copy()
     assert not follower.seen
     path.write_bytes(b"one\xff\n")
-    assert copy_all([follower])
-    assert not copy_all([follower])
+    assert follower.copy()
+    assert not follower.copy()
     with open(path, "ab") as file:
         file.write(b"x" * 200_000)
     assert follower.copy()

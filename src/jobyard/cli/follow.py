@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import BinaryIO
 
 from ..session import Job
 
-__all__ = ["Follower", "Pace", "copy_all", "streams"]
+__all__ = ["Follower", "Pace", "Streams"]
 
 _CHUNK = 1 << 16
 
@@ -84,12 +84,6 @@ def _start_of_last(file: BinaryIO, lines: int) -> int:
     return 0
 
 
-def copy_all(followers: Iterable[Follower]) -> bool:
-    """Copy what is new of each; True if there was any."""
-    copied = [follower.copy() for follower in followers]
-    return True in copied
-
-
 class Pace:
     """How long to wait before the next look: short after something came, then longer and longer."""
 
@@ -103,12 +97,35 @@ class Pace:
         return self._now_s
 
 
-def streams(job: Job, *, out: bool = True, err: bool = True, before: Callable[[], None] = lambda: None) -> list[Follower]:
-    """Followers of the job's output and errors, as far as it keeps them where this machine sees them."""
-    found: list[Follower] = []
-    if out and job.stdout_path is not None:
-        found.append(Follower(job.stdout_path, sys.stdout.buffer, before))
-    # Joined streams are one file, which is copied once.
-    if err and job.stderr_path is not None and not (out and job.stderr_path == job.stdout_path):
-        found.append(Follower(job.stderr_path, sys.stderr.buffer, before))
-    return found
+class Streams:
+    """What one job writes. Its files are looked for until they are known: a job has none before it begins."""
+
+    def __init__(self, job: Job, *, out: bool = True, err: bool = True, before: Callable[[], None] = lambda: None) -> None:
+        self._job = job
+        self._before = before
+        self._missing = {name for name, wanted in (("out", out), ("err", err)) if wanted}
+        self._joined = out and err
+        self.followers: list[Follower] = []
+
+    def look(self) -> None:
+        """Find files that were not known yet."""
+        if not self._missing:
+            return
+        out, err = self._job._session._keeper_now().streams(self._job._key)  # both at one moment
+        if self._joined and err is not None and out == err:
+            self._missing.discard("err")  # joined streams are one file, which is copied once
+        for name, path, target in (("out", out, sys.stdout.buffer), ("err", err, sys.stderr.buffer)):
+            if name in self._missing and path is not None:
+                self._missing.discard(name)
+                self.followers.append(Follower(path, target, self._before))
+
+    def copy(self) -> bool:
+        """Copy what is new; True if there was any."""
+        self.look()
+        copied = [follower.copy() for follower in self.followers]
+        return True in copied
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for follower in self.followers:
+            follower.close()

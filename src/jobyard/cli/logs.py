@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from .app import complain
 from .options import JOBS, common
+
+if TYPE_CHECKING:
+    from ..session import Job
 
 __all__ = ["command"]
 
@@ -21,44 +26,41 @@ def command(contact: str | None, jobs: tuple[str, ...], follow: bool, only: str 
 
     The bytes are passed on as they are. Output that went to files of the job's own choice is read from these.
     """
-    from .follow import Follower, Pace, copy_all, streams
-    from .jobs import find, open_session
+    from .follow import Pace, Streams
+    from .jobs import find, open_session, records
 
     status = 0
     with open_session(contact) as session:
-        waiting: list[tuple[str, list[Follower]]] = []
         chosen = find(session, jobs)
-        for job in chosen:
-            followers = streams(job, out=only != "err", err=only != "out")
-            if not followers and (not follow or job.state.final):
-                status = complain(f"job {job.native_id} keeps no output; it was discarded, or is not here", 1)
-            waiting.append((job.native_id, followers))
+        records(session, chosen)
+        outputs = [Streams(job, out=only != "err", err=only != "out") for job in chosen]
         try:
-            if lines is not None:
-                for _, followers in waiting:
-                    for follower in followers:
+            for output in outputs:
+                output.look()
+                if lines is not None:
+                    for follower in output.followers:
                         follower.skip_to_last(lines)
-            pace, unfinished = Pace(), list(zip(chosen, waiting, strict=True))
-            while True:
+            pace, unfinished = Pace(), list(zip(chosen, outputs, strict=True))
+            while unfinished:
                 # Looked at before the copy: what a job wrote before it ended is copied after it was seen to have ended.
                 going = [pair for pair in unfinished if follow and not pair[0].state.final]
-                anything = False
-                for job, (_, followers) in unfinished:
-                    if not followers:
-                        followers.extend(streams(job, out=only != "err", err=only != "out"))
-                    anything |= copy_all(followers)
+                copied = [output.copy() for _, output in unfinished]
                 unfinished = going
-                if not unfinished:
-                    break
-                try:
-                    session.wait_any([job for job, _ in unfinished], timeout=pace.next(anything))
-                except TimeoutError:
-                    continue
-            for name, followers in waiting:
-                if followers and not any(follower.seen for follower in followers):
-                    status = complain(f"job {name} has written nothing that is still kept", 1)
+                if unfinished:
+                    try:
+                        session.wait_any([job for job, _ in unfinished], timeout=pace.next(True in copied))
+                    except TimeoutError:
+                        continue
+            for job, output in zip(chosen, outputs, strict=True):
+                if not any(follower.seen for follower in output.followers):
+                    status = complain(f"job {job.native_id} {_without_output(job)}", 1)
         finally:
-            for _, followers in waiting:
-                for follower in followers:
-                    follower.close()
+            for output in outputs:
+                output.close()
     return status
+
+
+def _without_output(job: Job) -> str:
+    if job.state.waiting:
+        return f"is {job.state}; it has written nothing yet"
+    return "has no output that is kept; it was discarded, or removed since"

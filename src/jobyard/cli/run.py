@@ -72,35 +72,27 @@ def _interrupts() -> Iterator[_Interrupts]:
 
 def _follow(job: Job, interrupts: _Interrupts) -> Ending:
     """Show what the job writes until it has ended."""
-    from .follow import Follower, Pace, copy_all, streams
+    from .follow import Pace, Streams
 
-    description = job.description
-    line = _Line(job)
+    description, line = job.description, _Line(job)
+    streams = Streams(job, out=description.stdout is None, err=description.stderr is None, before=line.clear)
     pace, cancelled = Pace(), False
-    followers: list[Follower] = []
-
-    def copy() -> bool:
-        if not followers:
-            followers.extend(streams(job, out=description.stdout is None, err=description.stderr is None, before=line.clear))
-        return copy_all(followers)
-
     try:
         while True:
             if interrupts.count and not cancelled:
                 cancelled = True
                 job.cancel()
-            anything = copy()
+            anything = streams.copy()
             line.show()
             try:
                 ending = job.wait(pace.next(anything))
             except TimeoutError:
                 continue
-            copy()
+            streams.copy()
             return ending
     finally:
         line.clear()
-        for follower in followers:
-            follower.close()
+        streams.close()
 
 
 class _Line:
