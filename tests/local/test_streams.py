@@ -74,7 +74,11 @@ def test_hostile_names_of_files(rig: Rig, tmp_path: Path) -> None:
     source = folder / "in put'\n"
     source.write_bytes(HOSTILE)
     ending = rig.run(
-        ["/bin/sh", "-c", "cat; pwd >&2"], directory=str(folder), stdin=str(source), stdout="out $x\n", stderr=str(folder / "err\udcff")
+        ["/bin/sh", "-c", "cat; pwd >&2"],
+        directory=str(folder),
+        stdin=str(source),
+        stdout="out $x\n",
+        stderr=str(folder / "err\udcff"),
     )
     assert ending.success, ending.message
     assert (folder / "out $x\n").read_bytes() == HOSTILE

@@ -64,7 +64,6 @@ class Connection:
         self._followers = 0
         self._thread: threading.Thread | None = None
         self._poll: select.poll | None = None
-        self._was_connected = False
 
     def follow(self, session: str, updates: Callable[[Sequence[Any]], None]) -> None:
         """Hear of that session's jobs from now on, after every reconnection too."""
@@ -75,9 +74,7 @@ class Connection:
         if self._pid != os.getpid():
             parent = self._socket
             had_thread = self._thread is not None
-            was = self._was_connected
             self._fresh()
-            self._was_connected = was  # a child asks for what it may have missed
             if parent is not None:
                 parent.close()  # only our copy
             if had_thread:
@@ -313,10 +310,9 @@ class Connection:
             )
         self.machine = (machine[0], machine[1], machine[2])
         if self.session is not None:
-            ask(-2, "open", self.session, not self._was_connected)
-            if self._was_connected:
-                first.extend([0, None, part] for part in ask(-3, "resync", self.session))
-        self._was_connected = self.session is not None or self._was_connected
+            # Created already, and durably: a server that does not know it has another journal.
+            ask(-2, "open", self.session, False)
+            first.extend([0, None, part] for part in ask(-3, "resync", self.session))
         sock.settimeout(None)
         for _, pending in sorted(self._pending.items()):
             if not pending.state:

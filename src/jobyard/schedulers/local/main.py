@@ -10,6 +10,9 @@ import select
 import socket
 import sqlite3
 import sys
+import time
+import traceback
+from types import TracebackType
 
 from ...errors import JobyardError
 from . import kernel
@@ -21,6 +24,7 @@ __all__ = ["server", "spawner"]
 
 HELD = b"held"  # what a server that is not needed tells its starter
 READY = b"ready"
+LARGEST_LOG = 1 << 20
 
 
 def server(path: str, options: str, ready: str) -> None:
@@ -36,6 +40,7 @@ def server(path: str, options: str, ready: str) -> None:
     kernel.set_comm("jobyard-server")
     kernel.become_subreaper()
     folder = StateFolder(path)
+    _keep_traces(folder)
     lock = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,6 +58,21 @@ def server(path: str, options: str, ready: str) -> None:
             except OSError:
                 pass  # the starter left
         raise SystemExit(1) from error
+
+
+def _keep_traces(folder: StateFolder) -> None:
+    """What neither program expected is written to ``crash.log`` in the state folder before it dies of it."""
+    path = os.path.join(folder.path, "crash.log")
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with open(fd, "a", encoding="utf-8", errors="backslashreplace") as file:
+            if file.tell() > LARGEST_LOG:
+                file.truncate(0)
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}\n")
+            file.writelines(traceback.format_exception(kind, error, trace))
+
+    sys.excepthook = hook
 
 
 def _close_others(*kept: int) -> None:
@@ -113,6 +133,7 @@ def spawner(path: str, generation: str, server_fd: str, bell_fd: str) -> None:
     kernel.set_comm(kernel.COMM)
     kernel.become_subreaper()
     folder = StateFolder(path)
+    _keep_traces(folder)
     sock = socket.socket(fileno=int(server_fd))
     try:
         spawning = Spawner(folder, int(generation), sock, int(bell_fd))
