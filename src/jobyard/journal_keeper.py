@@ -120,6 +120,9 @@ class JournalKeeper:
             journal.close()
             raise
 
+    def establish(self) -> None:
+        """Keeper.establish: the journal has it since it was opened."""
+
     # Submission -----------------------------------------------------------------------------------------------------------
 
     def submit(self, descriptions: Sequence[JobDescription]) -> Sequence[Placed]:

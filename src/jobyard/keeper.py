@@ -75,6 +75,9 @@ class Keeper(Protocol):
 
     session_id: str
 
+    def establish(self) -> None:
+        """Make the session last, so that its contact opens it in any process; a session with a job lasts already."""
+
     def submit(self, descriptions: Sequence[JobDescription]) -> Sequence[Placed]:
         """Durably accept jobs, in order. Descriptions are complete (directory and inherit set).
 

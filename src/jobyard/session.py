@@ -74,11 +74,13 @@ class Session:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<jobyard.Session {self.contact}{' closed' if self._closed else ''}>"
+        return f"<jobyard.Session {self._contact}{' closed' if self._closed else ''}>"
 
     @property
     def contact(self) -> str:
-        """The string that opens this very session again, in any process."""
+        """The string that opens this very session again, in any process; asking for it makes an empty session last."""
+        if not self._closed:
+            self._keeper_now().establish()
         return str(self._contact)
 
     @property

@@ -28,6 +28,9 @@ class FakeKeeper(Keeper):
         self.in_background = False
         self.closed = False
 
+    def establish(self) -> None:
+        pass
+
     def tell(self, *told: tuple[int, JobState], by: By | None = None, ending: Ending | None = None) -> None:
         """One delivery of new states."""
         updates = []

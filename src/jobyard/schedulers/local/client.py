@@ -56,6 +56,10 @@ class LocalKeeper:
             self._connection.follow(self.session_id, self._arrived)
             self._opened = True
 
+    def establish(self) -> None:
+        """See Keeper.establish."""
+        self._open(create=True)
+
     def _ask(self, operation: str, *arguments: Any) -> Any:
         if not self._opened:
             self._open(create=True)
