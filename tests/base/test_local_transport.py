@@ -225,7 +225,7 @@ def test_a_folder_under_two_names_is_watched_under_both(tmp_path: Path) -> None:
 
 
 def test_looking_costs_one_stat_of_a_quiet_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    os.utime(tmp_path, (1e9, 1e9))
+    monkeypatch.setattr("jobyard.transports.watch._YOUNG_S", -1.0)  # a time stamp is fine enough here
     listings: list[str] = []
     real = os.listdir
 
@@ -241,6 +241,71 @@ def test_looking_costs_one_stat_of_a_quiet_folder(tmp_path: Path, monkeypatch: p
         assert len(listings) == 1
         (tmp_path / "file").write_bytes(b"")
         assert [item.name for item in watch.wait(10)] == ["file"]
+
+
+def test_a_coarse_time_stamp_hides_no_name(tmp_path: Path) -> None:
+    """A second file within the time stamp of the first; and a clock of the file system that is years behind."""
+    with FolderWatch("local", look_every_s=0.0, use_inotify=False) as watch:
+        os.utime(tmp_path, (1e9, 1e9))
+        watch.add([str(tmp_path)])
+        watch.wait(0)
+        (tmp_path / "file").write_bytes(b"")
+        os.utime(tmp_path, (1e9, 1e9))
+        assert [item.name for item in watch.wait(10)] == ["file"]
+
+
+def test_a_shared_file_system_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another machine writes is seen, and what this one writes is told at once, and once."""
+    monkeypatch.setattr("jobyard.transports.watch._file_system", lambda folder: "nfs4")
+    with FolderWatch("local", look_every_s=3600.0) as watch:
+        watch.add([str(tmp_path)])
+        watch.wait(0)
+        (tmp_path / "here").write_bytes(b"")
+        assert [item.name for item in watch.wait(10)] == ["here"]
+        watch._look_every_s, watch._next_look = 0.0, 0.0
+        assert list(watch.wait(0)) == []
+        assert watch._inotify is not None
+        watch._inotify.remove(watch._descriptors[str(tmp_path)])  # from now on as if another machine wrote
+        (tmp_path / "there").write_bytes(b"")
+        assert [item.name for item in watch.wait(10)] == ["there"]
+
+
+def test_the_file_system_is_told_by_the_longest_mount_point(tmp_path: Path) -> None:
+    from jobyard.transports.watch import _file_system
+
+    assert _file_system("/proc/self") == "proc"
+    assert _file_system(str(tmp_path)) not in ("", "proc")
+
+
+def test_a_forked_child_neither_kills_nor_waits_for_what_is_its_parents(tmp_path: Path) -> None:
+    code = """
+import os, sys, threading, warnings
+from jobyard.transports.base import Command
+from jobyard.transports.local import LocalTransport
+warnings.simplefilter("ignore")
+transport = LocalTransport()
+results = []
+gate = sys.argv[1]
+command = Command(argv=("/bin/sh", "-c", 'echo > "$1"; read x < "$1"', "sh", gate))
+thread = threading.Thread(target=lambda: results.append(transport.run(command)))
+thread.start()
+open(gate).read()
+transport._lock.acquire()
+pid = os.fork()
+if pid == 0:
+    assert transport.run(Command(argv=("/bin/echo", "child"))).stdout == b"child\\n"
+    transport.close()
+    os._exit(0)
+transport._lock.release()
+assert os.waitpid(pid, 0)[1] == 0
+open(gate, "w").write("go\\n")
+thread.join()
+print(results[0].returncode)
+"""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    result = subprocess.run([sys.executable, "-c", code, gate], capture_output=True, text=True, check=False, timeout=60)
+    assert (result.stdout, result.stderr) == ("0\n", "")
 
 
 def test_a_folder_away_for_a_while_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

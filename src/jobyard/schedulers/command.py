@@ -57,8 +57,10 @@ class CommandScheduler:
         self.capabilities = dialect.capabilities
         self.options = options or CommandOptions()
         self.commands_run: Counter[str] = Counter()
+        self._login = f"{transport.name} {transport.user()}"
+        self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._gate = _gate_of(f"{transport.name} {transport.user()}")
+        self._gate = _gate_of(self._login)
         self._limits: tuple[float, SiteLimits] | None = None
         self._version: str | None = None
         self._closed = False
@@ -147,16 +149,15 @@ class CommandScheduler:
     # The site
 
     def limits(self) -> SiteLimits:
-        with self._lock:
-            if self._limits is not None and time.monotonic() - self._limits[0] < self.options.limits_for_s:
-                return self._limits[1]
+        known = self._limits
+        if known is not None and time.monotonic() - known[0] < self.options.limits_for_s:
+            return known[1]
         command = self.dialect.limits_command()
         if command is None:
             return SiteLimits()
         result = self._run("limits", command)
         limits = self._read(result, lambda: self.dialect.parse_limits(result))
-        with self._lock:
-            self._limits = (time.monotonic(), limits)
+        self._limits = (time.monotonic(), limits)
         return limits
 
     def version(self) -> str:
@@ -174,6 +175,8 @@ class CommandScheduler:
     def _run(self, purpose: str, command: Command) -> Result:
         if self._closed:
             raise SchedulerUnavailable(f"{self.name}: this scheduler was closed; open it again")
+        if self._pid != os.getpid():  # what the parent's threads held when it forked is nobody's here
+            self._pid, self._lock, self._gate = os.getpid(), threading.Lock(), _gate_of(self._login)
         if self.options.timeout_s is not None:
             command = msgspec.structs.replace(command, timeout_s=self.options.timeout_s)
         with self._gate.passed(purpose, command, self.name):
@@ -285,3 +288,11 @@ def _gate_of(login: str) -> _Gate:
         if gate is None:
             gate = _gates[login] = _Gate()
         return gate
+
+
+def _forget_gates() -> None:
+    global _gates, _gates_lock
+    _gates, _gates_lock = weakref.WeakValueDictionary(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_gates)

@@ -63,6 +63,7 @@ class LocalTransport:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._watches: list[FolderWatch] = []
         self._closed = False
+        self._pid = os.getpid()
 
     # Commands
 
@@ -260,6 +261,9 @@ class LocalTransport:
         return watch
 
     def close(self) -> None:
+        if self._pid != os.getpid():  # a forked child: commands and watches are its parent's
+            self._closed = True
+            return
         with self._lock:
             self._closed = True
             watches, self._watches = self._watches, []
@@ -272,6 +276,8 @@ class LocalTransport:
     # Helpers
 
     def _check_open(self) -> None:
+        if self._pid != os.getpid():  # what the parent's threads held when it forked is nobody's here
+            self._pid, self._lock, self._running, self._watches = os.getpid(), threading.Lock(), set(), []
         if self._closed:
             raise TransportClosed(f"{self.name}: this transport was closed; open another")
 

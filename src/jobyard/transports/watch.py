@@ -1,7 +1,7 @@
 """A watch over folders of this machine: inotify where the file system has it, a cheap look where it has not.
 
-inotify tells only of this kernel's own writes, so folders on network file systems are looked at instead. A look is one
-``stat`` of the folder; its names are read only where its time moved, or is so young that a later change may not move it.
+inotify tells only of this kernel's own writes, so folders on network file systems are looked at besides. A look is one
+``stat`` of the folder; its names are read only where its time moved, or did so lately that a later change may not move it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHARED = frozenset({
     "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "mmfs", "ncpfs",
     "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "vboxsf",
 })  # fmt: skip
-_YOUNG_S = 2.0  # clocks of file systems are as coarse as this
+_YOUNG_S = 2.0  # the time stamps of file systems are as coarse as this
 
 
 class FolderWatch:
@@ -73,15 +73,16 @@ class FolderWatch:
             if folder in self._descriptors or folder in self._looked:
                 return
             try:
-                if self._inotify is not None and not self._is_shared(os.stat(folder).st_dev, folder):
-                    descriptor = self._inotify.add(os.fsencode(folder))
-                    if descriptor is not None and descriptor not in self._folders:  # else the same folder by another name
-                        self._descriptors[folder] = descriptor
-                        self._folders[descriptor] = folder
+                shared = self._is_shared(os.stat(folder).st_dev, folder)
+                descriptor = self._inotify.add(os.fsencode(folder)) if self._inotify is not None else None
+                if descriptor is not None and descriptor not in self._folders:  # else the same folder by another name
+                    self._descriptors[folder] = descriptor
+                    self._folders[descriptor] = folder
+                    if not shared:
                         self._found += self._names(folder)
                         return
                 looked = self._looked[folder] = _Looked()
-                self._found += self._look(folder, looked, time.time())
+                self._found += self._look(folder, looked)
             except OSError as error:
                 self._forget(folder)
                 raise path_error(self._host, "watch", folder, error) from error
@@ -143,15 +144,16 @@ class FolderWatch:
                     if gone is not None:
                         self._descriptors.pop(gone, None)
                 elif descriptor in self._folders:
-                    shown = os.fsdecode(name)
+                    folder, shown = self._folders[descriptor], os.fsdecode(name)
                     if shown.startswith(self._prefix):
-                        found.append(Appeared(self._folders[descriptor], shown))
+                        found.append(Appeared(folder, shown))
+                        if folder in self._looked:
+                            self._looked[folder].names |= {shown}
         if self._looked and time.monotonic() >= self._next_look:
             began = time.monotonic()
-            now = time.time()
             for folder, looked in list(self._looked.items()):
                 try:
-                    found += self._look(folder, looked, now)
+                    found += self._look(folder, looked)
                 except FileNotFoundError:
                     del self._looked[folder]
                 except OSError:
@@ -160,15 +162,15 @@ class FolderWatch:
             self._next_look = ended + max(self._look_every_s, 20 * (ended - began))
         return found
 
-    def _look(self, folder: str, looked: _Looked, now: float) -> list[Appeared]:
-        modified_at = os.stat(folder).st_mtime
-        if modified_at == looked.modified_at and not looked.young:
+    def _look(self, folder: str, looked: _Looked) -> list[Appeared]:
+        modified_at, now = os.stat(folder).st_mtime, time.monotonic()
+        if modified_at != looked.modified_at:
+            looked.modified_at, looked.moved_at = modified_at, now
+        elif now - looked.moved_at > _YOUNG_S:
             return []
         here = self._names(folder)
         fresh = [item for item in here if item.name not in looked.names]
         looked.names = frozenset(item.name for item in here)
-        looked.modified_at = modified_at
-        looked.young = abs(now - modified_at) < _YOUNG_S
         return fresh
 
     def _names(self, folder: str) -> list[Appeared]:
@@ -234,12 +236,12 @@ class FolderWatch:
 class _Looked:
     """What the last look at a folder saw."""
 
-    __slots__ = ("modified_at", "names", "young")
+    __slots__ = ("modified_at", "moved_at", "names")
 
     def __init__(self) -> None:
-        self.modified_at: float | None = None
+        self.modified_at: float | None = None  # by the clock of the file system
+        self.moved_at = 0.0  # when that was seen to move, by the monotonic clock
         self.names: frozenset[str] = frozenset()
-        self.young = True
 
 
 class _Inotify:
