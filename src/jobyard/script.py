@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
-import pwd
-import secrets
 import shlex
 import stat
 import sys
@@ -37,7 +34,7 @@ _NODE_MODULES = ("__init__.py", "launch.py", "process.py", "shepherd.py", "stagi
 
 def new_token() -> str:
     """A fresh token, or nonce: 128 random bits as 32 hexadecimal digits."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def task_token(token: str, number: int) -> str:
@@ -185,6 +182,8 @@ def node_files() -> Mapping[str, bytes]:
 @cache
 def node_name() -> str:
     """The name of the folder that holds them: a hash of all, so that releases live side by side."""
+    import hashlib
+
     digest = hashlib.sha256()
     for name, data in sorted(node_files().items()):
         digest.update(f"{name}\0{len(data)}\0".encode() + data)
@@ -324,7 +323,7 @@ def _keep_file(folder: int, name: str, data: bytes) -> None:
             found = os.fstat(fd)
             if found.st_uid == os.getuid() and not found.st_mode & 0o022 and file.read(len(data) + 1) == data:
                 return
-    temporary = f".tmp-{secrets.token_hex(8)}"
+    temporary = f".tmp-{os.urandom(8).hex()}"
     _write(folder, temporary, data, 0o600)
     os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
 
@@ -417,6 +416,7 @@ def _trust(path: str, found: os.stat_result) -> None:
 def _private_group(gid: int) -> bool:
     """The group is root's, or holds the user alone, as many systems arrange it."""
     import grp
+    import pwd
 
     if gid == 0:
         return True

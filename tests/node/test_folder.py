@@ -123,6 +123,25 @@ def test_the_batch_script() -> None:
     assert subprocess.run(["/bin/sh", "-n"], input=script, check=True).returncode == 0
 
 
+def test_text_is_utf_8_on_the_node_whatever_the_clients_locale() -> None:
+    """Text stands for bytes by the client's own encoding; the node is told the bytes."""
+    code = (
+        "import os, sys; from jobyard.job import JobDescription; from jobyard.schedulers.base import Submission, Traits;"
+        "from jobyard.script import job_files; "
+        "job = JobDescription(argv=('echo', os.fsdecode(b'\\xc3\\xa9\\xff')), environment={os.fsdecode(b'\\xc3\\xa9'): 'x'});"
+        "print(sys.getfilesystemencoding());"
+        "print(job_files(Submission(token='t', folder='/f', description=job), Traits(), nonce='n')['job.json'].decode())"
+    )
+    said = {}
+    for utf8 in ("0", "1"):
+        env = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": utf8}
+        done = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
+        said[utf8] = done.stdout.splitlines()
+    assert said["0"][0] != said["1"][0] == "utf-8"
+    assert said["0"][1] == said["1"][1]
+    assert json.loads(said["1"][1])["description"]["argv"] == ["echo", "\u00e9\udcff"]
+
+
 def test_tokens() -> None:
     tokens = {new_token() for _ in range(100)}
     assert len(tokens) == 100
