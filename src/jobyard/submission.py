@@ -321,21 +321,30 @@ class Submitter:
 
     # Repair ---------------------------------------------------------------------------------------------------------------
 
-    def repair(self, row: SubmissionRow) -> bool:
-        """Settle an intent whose owner is gone, or that this process could not settle: adopted, submitted again, or undone.
+    def repair(self, rows: Sequence[SubmissionRow]) -> list[SubmissionRow]:
+        """Settle intents whose owner is gone, or that this process could not settle: each is adopted, submitted again, or
+        undone. It looks for all of them twice, 2 s apart, before it submits any again.
 
-        False: the scheduler does not answer; later. It looks twice, 2 s apart, before it submits again.
+        Those that are settled; the others are left for later, as the scheduler does not answer.
         """
-        if row.token not in self.unsettled and not self._journal.claim_intent(row.token):
-            return True
-        submission = self._rebuilt(row)
-        withdrawn = was_withdrawn(row.folder)
+        mine = [row for row in rows if row.token in self.unsettled or self._journal.claim_intent(row.token)]
+        if not mine:
+            return []
+        wanted = {row.token: self._rebuilt(row) for row in mine}
         try:
-            found = self._scheduler.find([submission]).get(row.token)
-            if found is None:
+            found = dict(self._scheduler.find(list(wanted.values())))
+            missing = [submission for token, submission in wanted.items() if token not in found]
+            if missing:
                 self._sleep(LOOK_AGAIN_S)
-                found = self._scheduler.find([submission]).get(row.token)
-            if withdrawn:
+                found.update(self._scheduler.find(missing))
+        except (SchedulerUnavailable, TransportError, NoScheduler) as error:
+            _logger.info("%d submissions cannot be settled now: %s", len(mine), error)
+            return []
+        return [row for row in mine if self._settle(row, wanted[row.token], found.get(row.token))]
+
+    def _settle(self, row: SubmissionRow, submission: Submission, found: Accepted | None) -> bool:
+        try:
+            if was_withdrawn(row.folder):
                 if found is not None:
                     self._scheduler.control(Action.CANCEL, found.native_ids)
                 self._drop(row.token)

@@ -486,7 +486,7 @@ class Tracker:
             submitter = self._submitter
 
             def work() -> list[SubmissionRow]:
-                return [row for row in stale if submitter.repair(row)]
+                return submitter.repair(stale)
 
             self._command("repair", work, self._repaired)
 
