@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jobyard.job import JobDescription
@@ -71,10 +71,11 @@ class Client:
         self.keeper.wait_until(lambda: self.ended >= goal, None)
         return jobs / (time.perf_counter() - begun)
 
+    def _reached(self, goal: int) -> Callable[[], bool]:
+        return lambda: self.ended >= goal
+
     def latencies(self, count: int) -> tuple[float, float]:
         """Medians, in seconds: submission to the command's first instruction; a job's last instruction to wait_until."""
-        stamp = "import sys,time; sys.stdout.write(repr(time.time())); sys.stdout.flush()"
-        del stamp
         firsts, lasts = [], []
         with tempfile.TemporaryDirectory() as folder:
             first, last = os.path.join(folder, "first"), os.path.join(folder, "last")
@@ -91,7 +92,7 @@ class Client:
                 writing = os.open(last, os.O_WRONLY)
                 begun = time.perf_counter()
                 os.close(writing)
-                self.keeper.wait_until(lambda goal=goal: self.ended >= goal, None)
+                self.keeper.wait_until(self._reached(goal), None)
                 lasts.append(time.perf_counter() - begun)
                 os.close(reading[0])
                 os.unlink(first)
@@ -133,7 +134,6 @@ def main() -> None:
         client.together(50)
         pids = (client.keeper._connection.server_pid, client.keeper._connection.spawner_pid)
         before = [cpu_of(pid) for pid in pids]
-        own = time.process_time()
         total = 0
         for _ in range(options.rounds):
             first = bare(options.jobs)
@@ -163,7 +163,6 @@ def main() -> None:
         "submit to first instruction, ms (median)": submit * 1e3,
         "end to wait_until, ms (median)": end * 1e3,
     }
-    del own
     for name, value in figures.items():
         shown = f"{value['median']:.2f} ({value['low']:.2f}-{value['high']:.2f})" if isinstance(value, dict) else f"{value:.2f}"
         print(f"{name:50} {shown}")

@@ -56,7 +56,8 @@ def test_cancel_queued_and_window(rig: Rig) -> None:
 
 
 def test_cancel_kills_after_the_grace_and_takes_the_whole_session(rig: Rig, tmp_path: Path) -> None:
-    deaf = "trap '' TERM; (trap '' TERM; echo $$ >inner.tmp; mv inner.tmp inner; while :; do sleep 1; done) & while :; do sleep 1; done"
+    loop = "while :; do sleep 1; done"
+    deaf = f"trap '' TERM; (echo $$ >inner.tmp; mv inner.tmp inner; {loop}) & {loop}"
     job = rig.submit(deaf, directory=str(tmp_path))
     eventually((tmp_path / "inner").exists)
     before = time.monotonic()
@@ -145,7 +146,7 @@ def test_signal_reaches_the_group(rig: Rig, tmp_path: Path) -> None:
 
 def test_requeue(rig: Rig, tmp_path: Path) -> None:
     job = rig.submit("echo run >>runs; [ $(wc -l <runs) = 2 ] || exec sleep 1000", directory=str(tmp_path), rerunnable=True)
-    eventually(lambda: (tmp_path / "runs").exists())
+    eventually((tmp_path / "runs").exists)
     rig.until(job, JobState.RUNNING)
     rig.control(Action.REQUEUE, job)
     ending = rig.wait(job)
@@ -168,7 +169,7 @@ def test_array_order_environment_and_cap(rig: Rig, tmp_path: Path) -> None:
     keys = [task.key for task in tasks]
     assert list(rig.keeper.find(token)) == keys
     assert list(rig.keeper.find(native_id)) == keys
-    assert list(rig.keeper.find(tasks[2].native_id)) == [keys[2]]
+    assert list(rig.keeper.find(str(tasks[2].native_id))) == [keys[2]]
     entry = rig.keeper.entries([keys[3]])[0]
     assert (entry.array, entry.index) == (token, 7)
 
@@ -294,7 +295,7 @@ def test_attach(open_rig: Callable[..., Rig]) -> None:
     job = first.submit(FOREVER)
     second.submit(["/bin/true"])
     assert job.native_id in second.keeper.native_ids()
-    key = second.keeper.attach(job.native_id)
+    key = second.keeper.attach(str(job.native_id))
     entry = second.keeper.entries([key])[0]
     assert entry.foreign
     first.control(Action.CANCEL, job)

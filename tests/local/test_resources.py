@@ -17,6 +17,11 @@ from local.rig import Rig, eventually
 FOREVER = ["/bin/sleep", "1000"]
 
 
+def written(path: Path) -> str:
+    """What a job wrote into a file, once it is there."""
+    return str(eventually(lambda: path.exists() and path.read_text().strip()))
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
@@ -97,12 +102,11 @@ def test_gpus_are_handed_out(open_rig: Callable[..., Rig], tmp_path: Path) -> No
     script = "echo $CUDA_VISIBLE_DEVICES >$JOBYARD_NATIVE_ID.gpus; sleep 1000"
     jobs = [rig.submit(script, gpus=1, directory=str(tmp_path)) for _ in range(3)]
     files = [tmp_path / f"{job.native_id}.gpus" for job in jobs]
-    seen = {eventually(lambda path=path: path.exists() and path.read_text().strip()) for path in files[:2]}
-    assert seen == {"7", "9"}
+    assert {written(path) for path in files[:2]} == {"7", "9"}
     assert rig.keeper.entries([jobs[2].key])[0].state is JobState.QUEUED
     had = files[0].read_text().strip()
     rig.control(Action.CANCEL, jobs[0])
-    assert eventually(lambda: files[2].exists() and files[2].read_text().strip()) == had
+    assert written(files[2]) == had
     rig.control(Action.CANCEL, *jobs[1:])
     rig.wait_all(jobs)
 

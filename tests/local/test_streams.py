@@ -94,7 +94,7 @@ def test_placeholders(rig: Rig, tmp_path: Path) -> None:
         stderr=f"e.{Placeholder.INDEX}",
     )
     rig.wait_all(tasks)
-    array = tasks[0].native_id.partition("_")[0]
+    array = str(tasks[0].native_id).partition("_")[0]
     for index, task in zip((3, 5), tasks, strict=True):
         assert (tmp_path / f"{array}.o.{index}").read_text() == "out\n"
         assert (tmp_path / f"e.{index}").read_text() == "err\n"

@@ -9,14 +9,15 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ...errors import InvalidContact, JobyardError, UnknownJob
+from ...errors import InvalidContact, JobyardError, SubmitError, UnknownJob
 from ...job import Inherit, JobDescription, JobState, Observation, Source, Transition
 from ...keeper import Entry, Evidence, Placed, Sink, Update
 from ..base import Action
 from . import specs
 from .connection import Connection
 from .jobs import REAPED
-from .protocol import BYS, FINAL, STATES, decode_ending, decode_error, make_token
+from .protocol import BYS, FINAL, HELD, QUEUED, STATES, decode_ending, decode_error, make_token
+from .shepherded import Folders, goes_through
 from .wire import pack
 
 __all__ = ["LocalKeeper"]
@@ -45,6 +46,7 @@ class LocalKeeper:
             raise InvalidContact(f"{session_id!r} is not the id of a local session: 16 hexadecimal digits")
         self.session_id = session_id or secrets.token_hex(8)
         self._opened = False
+        self._folders: Folders | None = None
         if session_id is not None:
             self._open(create=False)
 
@@ -86,37 +88,63 @@ class LocalKeeper:
 
     def submit(self, descriptions: Sequence[JobDescription]) -> Sequence[Placed]:
         """See Keeper.submit. All of a call are accepted, or none."""
-        items: list[Any] = []
-        last: JobDescription | None = None
-        inherits = False
-        for job in descriptions:
-            if job is not last:
-                item = self._item(job)
-                inherits = inherits or job.inherit is None or job.inherit is Inherit.CLIENT
-                last = job
-            items.append(item)
-        if not items:
+        count = len(descriptions)
+        if not count:
             return []
-        place = self._take(len(items))
-        first = self._send(place, items, inherits, None)
-        session = self.session_id
-        return [Placed(first + n, make_token(session, place + n), str(first + n)) for n in range(len(items))]
+        place, session = self._take(count), self.session_id
+        items: list[Any] = []
+        folders: list[str] = []
+        last: JobDescription | None = None
+        item: bytes | list[bytes | None] = b""
+        inherits = False
+        try:
+            for at, job in enumerate(descriptions):
+                if job is not last or type(item) is not bytes:
+                    item = self._item(job, make_token(session, place + at), None, folders)
+                    inherits = inherits or job.inherit is None or job.inherit is Inherit.CLIENT
+                    last = job
+                items.append(item)
+            first = self._send(place, items, inherits, None)
+        except BaseException:
+            self._discard(folders)
+            raise
+        return [Placed(first + n, make_token(session, place + n), str(first + n)) for n in range(count)]
 
     def submit_array(
         self, description: JobDescription, indices: Sequence[int], max_running: int | None
     ) -> tuple[str, str, Sequence[Placed]]:
         """See Keeper.submit_array."""
-        item = self._item(description)
-        place = self._take(len(indices) + 1)
+        place, session = self._take(len(indices) + 1), self.session_id
         inherits = description.inherit is None or description.inherit is Inherit.CLIENT
-        first = self._send(place, [item], inherits, [list(indices), max_running])
-        session = self.session_id
+        folders: list[str] = []
+        try:
+            item = self._item(description, make_token(session, place), tuple(indices), folders)
+            first = self._send(place, [item], inherits, [list(indices), max_running])
+        except BaseException:
+            self._discard(folders)
+            raise
         placed = [Placed(first + 1 + n, make_token(session, place + 1 + n), f"{first}_{index}") for n, index in enumerate(indices)]
         return make_token(session, place), str(first), placed
 
-    def _item(self, job: JobDescription) -> bytes | list[bytes | None]:
+    def _item(
+        self, job: JobDescription, token: str, indices: tuple[int, ...] | None, folders: list[str]
+    ) -> bytes | list[bytes | None]:
         self._check(job)
-        return specs.encode(job, self._umask)
+        if not goes_through(job):
+            return specs.encode(job, self._umask)
+        if self._folders is None:
+            self._folders = Folders(self._connection.folder())
+        try:
+            launch = self._folders.prepare(job, token, indices)
+        except OSError as error:
+            raise SubmitError(f"the job's folder could not be written: {error}") from error
+        folders.append(token)
+        return specs.encode(job, self._umask, launch)
+
+    def _discard(self, folders: list[str]) -> None:
+        if self._folders is not None:
+            for token in folders:
+                self._folders.discard(token)
 
     def _take(self, count: int) -> int:
         """Places in the session that nobody else has."""
@@ -272,7 +300,12 @@ class LocalKeeper:
         row = self._row(key)
         job = specs.decode(row[7])
         kept: list[str | None] = [None, None]
-        if job.stdout is None or (job.stderr is None and not job.join_streams):
+        folder = specs.folder_of(row[7])
+        if folder is not None:
+            suffix = "" if row[9] is None else f".{row[9]}"
+            if row[3] != QUEUED and row[3] != HELD:
+                kept = [f"{folder}/stdout{suffix}", f"{folder}/stderr{suffix}"]
+        elif job.stdout is None or (job.stderr is None and not job.join_streams):
             kept = self._ask("streams", key)
         return specs.shown_streams(job, kept, row[1], row[9])
 
@@ -287,6 +320,16 @@ class LocalKeeper:
         """See Keeper.attach."""
         number: int = self._ask("attach", self.session_id, native_id)
         return number
+
+    def recent_sessions(self, newest: int | None) -> Sequence[str]:
+        """See SeesSessions."""
+        found: list[str] = self._connection.request("recent", newest)
+        return found
+
+    def session_of(self, name: str) -> str | None:
+        """See SeesSessions."""
+        found: str | None = self._connection.request("owner", name)
+        return found
 
     def native_ids(self) -> Sequence[str]:
         """See Keeper.native_ids."""
@@ -304,6 +347,8 @@ class LocalKeeper:
     def close(self) -> None:
         """See Keeper.close."""
         self._connection.close()
+        if self._folders is not None:
+            self._folders.close()
 
 
 def _umask() -> int:

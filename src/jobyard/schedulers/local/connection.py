@@ -65,6 +65,10 @@ class Connection:
         self._thread: threading.Thread | None = None
         self._poll: select.poll | None = None
 
+    def folder(self) -> paths.StateFolder:
+        """The state folder, made where it is missing."""
+        return self._folder_of()
+
     def follow(self, session: str, updates: Callable[[Sequence[Any]], None]) -> None:
         """Hear of that session's jobs from now on, after every reconnection too."""
         self.session = session

@@ -13,9 +13,11 @@ from . import kernel
 from .children import GROUP, SESSION
 from .engine import Engine
 from .jobs import CANCEL, ENDING, HOLD, REQUEUE, Job
-from .protocol import CANCELLED, HELD, QUEUED, RUNNING, STATES, SUSPENDED
+from .protocol import CANCELLED, CLEANING, HELD, QUEUED, RUNNING, STAGING_IN, STAGING_OUT, STATES, SUSPENDED
 
 __all__ = ["Control"]
+
+UNDER_WAY = (RUNNING, STAGING_IN, STAGING_OUT, CLEANING)
 
 
 class Control:
@@ -94,7 +96,7 @@ class Control:
             engine.enqueue(job)
 
     def _suspend(self, job: Job) -> None:
-        if job.state != RUNNING or job.flags & ENDING:
+        if job.state not in UNDER_WAY or job.flags & ENDING:
             raise _wrong("suspended", job)
         engine, run = self._engine, job.run
         assert run is not None
@@ -118,7 +120,7 @@ class Control:
         self._send(job, signal.SIGCONT, SESSION)
 
     def _send_signal(self, job: Job) -> None:
-        if job.state not in (RUNNING, SUSPENDED):
+        if job.state != SUSPENDED and job.state not in UNDER_WAY:
             raise _wrong("sent a signal", job)
         assert self._signal is not None
         self._send(job, self._signal, GROUP)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import shutil
 import signal
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from .protocol import CANCELLED, DONE, FAILED, QUEUED, RUNNING, SUSPENDED, encod
 from .queue import Booking, Need, Queue
 from .reasons import not_started
 from .ring import END, FAIL, PID, SPAWNING, Record
+from .shepherded import ending_of, first_state, stage_of, usage_of, wait_status
 
 if TYPE_CHECKING:
     from .link import Link
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
+SHEPHERD_FAILED = 125 << 8  # nothing was run
 WINDOW = 64  # jobs handed over ahead of free slots
 NOTHING = Need(0, 0, 0)
 NO_KIND = 0  # a booking that nobody may take over
@@ -78,6 +81,7 @@ class Engine:
         self._timer_count = 0
         self._begins: list[tuple[float, int]] = []
         self.limited: dict[int, Job] = {}  # running, with a memory limit
+        self.staged: dict[int, Job] = {}  # running, with stages that their shepherds report
         self.own_signal: Callable[[Job, int, int], bool] | None = None  # to jobs that this process itself watches
         self.own_end: Callable[[Job, int, float], bool] | None = None
 
@@ -294,13 +298,27 @@ class Engine:
         """It runs."""
         run = job.run
         assert run is not None
-        job.state = RUNNING
+        job.state = RUNNING if not job.traits.stages else first_state(job)
         job.attempts = run.attempt
         self.dirty[job.number] = job
-        self.told.append((job, RUNNING, run.began, 0, ""))
+        if job.state == RUNNING:
+            self.told.append((job, RUNNING, run.began, 0, ""))
+        else:
+            self.note(job, job.state, run.began)
+        if job.traits.stages:
+            self.staged[job.number] = job
         self.watch_limits(job)
         if job.flags & ENDING:
             self.after_commit.append(lambda: self.end_processes(job))
+
+    def look_at_stages(self) -> None:
+        """Take in the stages that shepherds report."""
+        for job in list(self.staged.values()):
+            found = stage_of(job)
+            if found is not None and found[0] != job.state and job.state != SUSPENDED:
+                job.state = found[0]
+                self.dirty[job.number] = job
+                self.note(job, found[0], found[1])
 
     def watch_limits(self, job: Job) -> None:
         """Set the timers of a running job."""
@@ -327,19 +345,33 @@ class Engine:
             self._requeued(job, at)
             return
         state, cause = FAILED, Cause.EXITED
+        began: float | None = run.began or None
+        aborted = False
+        if job.traits.folder is not None:
+            found = ending_of(job)
+            if found is not None:  # the shepherd's own end says nothing beyond it
+                status, cause, message, aborted = wait_status(found), found.cause, found.message, found.aborted
+                began, usage = found.began_at, usage_of(found.usage)
+                state = DONE if found.success else FAILED
+            else:
+                cause, aborted = Cause.SHEPHERD, status == SHEPHERD_FAILED
+                message = message or "the shepherd around it ended without a receipt"
         if flags & CANCEL:
             state, cause = CANCELLED, Cause.CANCELLED
         elif flags & WALLTIME:
             cause = Cause.WALLTIME
         elif flags & MEMORY:
             cause = Cause.MEMORY
+        elif job.traits.folder is not None:
+            if cause is Cause.SHEPHERD and status is None:
+                cause = Cause.LOST
         elif status is None:
             cause = Cause.LOST
         elif status == 0:
             state = DONE
         elif job.traits.cpu_s is not None and _over_cpu(status, usage, job.traits.cpu_s):
             cause = Cause.CPU_TIME
-        self._finish(job, state, cause, at, status=status, began=run.began or None, usage=usage, message=message)
+        self._finish(job, state, cause, at, status=status, began=began, usage=usage, aborted=aborted, message=message)
 
     def failed_to_start(self, job: Job, at: float, what: int, errno: int) -> None:
         """Its directory, streams or program could not be used."""
@@ -385,9 +417,14 @@ class Engine:
         )
         job.ended, job.state = at, state
         self.limited.pop(job.number, None)
+        self.staged.pop(job.number, None)
         self.dirty[job.number] = job
         del self.jobs[job.number]
         self.told.append((job, state, at, 0, ""))
+        if job.traits.spent and not job.batch.array:
+            folder = job.traits.folder
+            assert folder is not None
+            self.after_commit.append(lambda: shutil.rmtree(folder, ignore_errors=True))
         if job.dependents is not None:
             for wait in job.dependents:
                 self._target_ended(wait, state)
@@ -400,6 +437,7 @@ class Engine:
         job.run = None
         job.flags &= ~ENDING
         self.limited.pop(job.number, None)
+        self.staged.pop(job.number, None)
         self.dirty[job.number] = job
         job.state = job.waiting_state()
         self.note(job, job.state, at, job.held_by(), "requeued")

@@ -38,9 +38,12 @@ class Traits:
         "immediate",
         "memory",
         "need",
+        "nonce",
         "priority",
         "rerunnable",
         "run_time_s",
+        "spent",
+        "stages",
         "walltime_s",
     )
 
@@ -61,6 +64,9 @@ class Traits:
         self.rerunnable: bool = value.get("R", False)
         self.immediate: bool = value.get("I", False)
         self.folder: bytes | None = value.get("f")  # it goes through the shepherd
+        self.nonce: str = value.get("N", "")  # of its receipts
+        self.stages: int = value.get("s", 0)  # 1: it has some; 2: also before it runs
+        self.spent: bool = value.get("E", False)  # its folder holds nothing of the user's when it has ended
         limits = [limit for limit in (self.walltime_s, self.run_time_s, value.get("e")) if limit is not None]
         self.estimate_s = min(limits, default=NEVER)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ControlError, InvalidContact, InvalidJob, JobyardError, SubmitError, UnknownJob, WrongState
+from . import sessions
 from .controls import Control
 from .jobs import PLAIN, REAPED, Batch, Job, Traits
 from .protocol import FAILED, QUEUED, RUNNING, decode_state, encode_error, make_token, split_token
@@ -520,28 +521,28 @@ class Requests:
         self._forget(numbers)
 
     def _forget(self, numbers: list[int]) -> None:
-        server = self._server
+        server, gone = self._server, set(numbers)
         for one in numbers:
             row = server.store.execute(
-                "SELECT coalesce(j.traits, b.traits) FROM jobs j JOIN batches b ON b.no=j.batch WHERE j.number=?", (one,)
+                "SELECT coalesce(j.traits, b.traits), b.first, b.count, b.array FROM jobs j JOIN batches b ON b.no=j.batch "
+                "WHERE j.number=?",
+                (one,),
             ).fetchone()
             if row is None:
                 continue
-            for statement in (
-                "DELETE FROM jobs WHERE number=?",
-                "DELETE FROM events WHERE number=?",
-                "DELETE FROM attached WHERE number=?",
-            ):
-                server.writes.append((statement, (one,)))
-            folder = self._trait(row[0]).folder
+            for table in ("jobs", "events", "attached"):
+                server.writes.append((f"DELETE FROM {table} WHERE number=?", (one,)))
+            data, first, count, array = row
+            folder = self._trait(data).folder
+            if folder is not None and array:  # which the tasks share
+                query = "SELECT number FROM jobs WHERE number BETWEEN ? AND ?"
+                kept = {number for (number,) in server.store.execute(query, (first, first + count - 1))} - gone
+                folder = None if kept else folder
             server.engine.after_commit.append(_remover(server.folder.kept_files(one), folder))
         if numbers:
-            server.writes.append(
-                (
-                    "INSERT OR REPLACE INTO meta VALUES ('number', max(?, (SELECT value FROM meta WHERE key='number')))",
-                    (max(numbers),),
-                )
-            )
+            # Numbers are never given twice, though the last ones are forgotten.
+            statement = "INSERT OR REPLACE INTO meta VALUES ('number', max(?, (SELECT value FROM meta WHERE key='number')))"
+            server.writes.append((statement, (max(numbers),)))
 
     def prune(self) -> None:
         """Forget a bounded number of jobs that ended longer ago than records are kept."""
@@ -590,4 +591,6 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "reap": Requests._reap,
     "remove": Requests._remove,
     "stop": Requests._stop,
+    "recent": lambda self, _connection, _number, newest: sessions.recent(self._server.store, newest),
+    "owner": lambda self, _connection, _number, text: sessions.owner(self._server.store, text, self._by_native_id),
 }

@@ -95,6 +95,9 @@ class LocalScheduler:
                 raise _unsupported(name)
         if description.resources.total_nodes != 1:
             raise _unsupported("nodes")
+        if description.launcher not in self.capabilities.launchers:
+            known = ", ".join(sorted(self.capabilities.launchers))
+            raise InvalidJob(f"there is no launcher {description.launcher!r}; there are: {known}", field="launcher")
         for key in description.attributes:
             if key.startswith("local."):
                 raise UnsupportedAttribute(f"the local scheduler has no attribute {key!r}", field="attributes", scheduler="local")

@@ -40,6 +40,7 @@ RETENTION_S = 30 * 86400.0
 PRUNE_S = 60.0
 RETRY_S = 1.0  # after a commit that failed
 LONGEST_S = 1.0
+STAGES_S = 0.05  # between looks at the stage receipts of jobs that have stages
 WATCHFUL_S = 0.25  # while jobs run: a wake-up that was missed costs no more
 
 
@@ -85,6 +86,7 @@ class Server:
         self._last_ring = 0.0
         self._alive_at = time.monotonic()
         self._next_sweep = 0.0
+        self._next_stages = 0.0
         self._next_prune = time.monotonic() + PRUNE_S
         self._failed_at: float | None = None
         generation = recover(self)
@@ -126,6 +128,8 @@ class Server:
             return NAP_S
         if len(engine.jobs):
             timeout = WATCHFUL_S
+        if engine.staged:
+            timeout = STAGES_S
         for due in (engine.next_time(), self.memory.due(time.monotonic())):
             if due is not None:
                 timeout = min(timeout, due)
@@ -517,6 +521,9 @@ class Server:
 
     def _housekeeping(self, now: float) -> None:
         self.memory.look(now)
+        if self.engine.staged and now >= self._next_stages:
+            self._next_stages = now + STAGES_S
+            self.engine.look_at_stages()
         if now < self._next_sweep:
             return
         self._next_sweep = now + 1.0

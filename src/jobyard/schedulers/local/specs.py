@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...job import Inherit, JobDescription, Limits, Resources, description_from_data, to_data
 from .wire import pack, unpack
 
-__all__ = ["decode", "encode", "name_of", "shown_streams"]
+if TYPE_CHECKING:
+    from .shepherded import Launch
+
+__all__ = ["decode", "encode", "folder_of", "name_of", "shown_streams"]
 
 _SPEC_FIELDS = frozenset(
     ("argv", "name", "directory", "environment", "inherit", "stdin", "stdout", "stderr", "join_streams", "append_streams")
@@ -27,10 +30,10 @@ _NO_RESOURCES, _NO_LIMITS = Resources(), Limits()
 _fs = os.fsencode
 
 
-def encode(job: JobDescription, umask: int, launch: tuple[list[bytes], bytes] | None = None) -> bytes | list[bytes | None]:
+def encode(job: JobDescription, umask: int, launch: Launch | None = None) -> bytes | list[bytes | None]:
     """The spec of a description; with its traits where it has any that matter before it starts.
 
-    ``launch``: the shepherd's argv and the job's folder, for jobs that go through it.
+    ``launch``: the shepherd's argv, the job's folder, and further traits, for jobs that go through it.
     """
     spec: dict[str, Any] = {"a": [word.encode("utf-8", "surrogateescape") for word in job.argv]}
     if job.directory is not None:
@@ -68,8 +71,8 @@ def encode(job: JobDescription, umask: int, launch: tuple[list[bytes], bytes] | 
             spec["l"] = limits
     else:
         spec["D"] = dict(spec)  # the description's own; what is run is the shepherd
-        spec["a"], folder = launch
-        traits["f"] = spec["d"] = folder
+        spec["a"], spec["d"], more = launch
+        traits.update(more)
         for key in ("e", "0", "1", "2", "j", "A"):
             spec.pop(key, None)
     return [pack(spec), pack(traits) if traits else None]
@@ -135,6 +138,12 @@ def name_of(blob: bytes) -> str:
         return os.fsdecode(spec["n"])
     first = os.fsdecode(spec["a"][0])
     return os.path.basename(first) or first
+
+
+def folder_of(blob: bytes) -> str | None:
+    """The folder of a job that goes through the shepherd."""
+    spec = unpack(blob)
+    return os.fsdecode(spec["d"]) if "D" in spec else None
 
 
 def shown_streams(job: JobDescription, kept: list[str | None], native_id: str, index: int | None) -> tuple[str | None, str | None]:
