@@ -103,7 +103,7 @@ def needs(facts: JobFacts) -> Needs:
     over = seen.over_clock_s is not None
     waits = over and terms.receipts and not settled(facts, seen.over_clock_s or 0.0)
     return Needs(
-        queue=word is None or not over,
+        queue=word is None,
         accounting=over and wants_accounting(facts),
         receipts=waits,
         until_s=(seen.over_clock_s or 0.0) + terms.settle_s if waits else None,
@@ -402,7 +402,10 @@ class _Fold:
             self.finish(ending, at)
 
     def finish(self, ending: Ending, at: float) -> None:
-        began = self.seen.begun > 0 or ending.began_at is not None or ending.exit_code is not None or ending.signal is not None
+        seen = self.seen
+        began = seen.begun > 0 or ending.began_at is not None or ending.exit_code is not None or ending.signal is not None
+        if 0 < seen.begun <= seen.void:  # it waited to run again
+            began = False
         if self.state.waiting and began and not ending.aborted and ending.cause is not Cause.REJECTED:
             self.go(JobState.RUNNING, ending.began_at if ending.began_at is not None else at, synthesised=True)
         self.ending = ending

@@ -110,6 +110,17 @@ def test_an_act_from_before_the_clock_was_set_back_blinds_nobody() -> None:
     assert play([row(QUEUED, at=T0 + 10)], facts=facts, now=T0 + 10)[0].state is QUEUED
 
 
+def test_an_act_that_is_told_again_is_not_done_again() -> None:
+    facts, _ = play([accepted(), begin(), act("suspend"), row(RUNNING), act("suspend")])
+    assert facts.state is RUNNING
+
+
+def test_a_suspended_job_that_brings_its_files_out_runs_again() -> None:
+    facts, _ = play([accepted(), begin(), act("suspend"), receipt("running"), receipt("stage_out")])
+    assert facts.state is OUT
+    assert play([accepted(), begin(), act("suspend"), receipt("running")])[0].state is SUSPENDED
+
+
 def test_suspended_by_the_system_and_resumed() -> None:
     _, history = play([accepted(), row(SUSPENDED, by=By.SYSTEM), row(SUSPENDED, by=By.USER), row(RUNNING)])
     assert [(one.state, one.by, one.synthesised) for one in history] == [
@@ -161,6 +172,21 @@ def test_refused_at_submission() -> None:
 def test_an_unknown_word_keeps_the_state_and_is_kept() -> None:
     facts, history = play([accepted(), begin(), row(None, native_state="FROBNICATED")])
     assert (states(history), facts.seen.native_state) == ([QUEUED, RUNNING], "FROBNICATED")
+
+
+def test_the_queues_last_word_is_kept_and_not_accountings() -> None:
+    told = Observation(source=Source.ACCOUNTING, at=T0, what="row", state=RUNNING, native_state="RUNNING", native_id="7")
+    facts, _ = play([accepted(), row(QUEUED, native_state="PD"), row(QUEUED), told])
+    assert facts.seen.native_state == "PD"
+
+
+def test_when_it_began_is_known_from_its_first_receipts() -> None:
+    for receipts in ([begin(at=T0 + 9)], [receipt("running", at=T0 + 12), begin(at=T0 + 9)], [begin(at=T0 + 9), begin(at=T0 + 9)]):
+        facts, _ = play([accepted(), *receipts, over(Cause.WALLTIME), LOOKED])
+        assert facts.ending is not None
+        assert facts.ending.began_at == T0 + 9
+    for ended in (over(Cause.WALLTIME, began=T0 + 8), over(Cause.EXITED, "SIGKILL")):
+        assert states(play([accepted(), ended, LOOKED])[1]) == [QUEUED, RUNNING, FAILED]
 
 
 def test_times_never_go_back_whatever_the_clocks() -> None:
@@ -230,6 +256,26 @@ def test_words_that_are_not_numbered_are_asked_for_again_after_a_newer_begin() -
     assert not facts.state.final
     assert facts.seen.account is None
     assert needs(facts).queue
+
+
+def test_a_queue_that_counts_is_not_believed_about_an_old_run() -> None:
+    assert play([accepted(), begin(), row(QUEUED, attempt=1)], RERUNNABLE)[0].state is RUNNING
+    assert play([accepted(), begin(), row(QUEUED, attempt=2), row(RUNNING, attempt=1)], RERUNNABLE)[0].state is QUEUED
+
+
+def test_a_word_is_void_once_a_newer_run_waits() -> None:
+    facts, history = play([accepted(), begin(), over(None, attempt=1), row(QUEUED, attempt=2), LOOKED, 1e6], RERUNNABLE)
+    assert states(history) == [QUEUED, RUNNING, QUEUED]
+    assert (facts.seen.queue, facts.seen.over_clock_s) == (None, None)
+
+
+def test_cancelled_while_it_waited_to_run_again() -> None:
+    steps = [accepted(), begin(), end("SIGTERM", "SIGTERM"), row(QUEUED, attempt=2), over(Cause.CANCELLED, attempt=2), LOOKED]
+    assert states(play(steps, RERUNNABLE)[1]) == [QUEUED, RUNNING, QUEUED, CANCELLED]
+
+
+def test_a_second_begin_receipt_of_a_job_that_may_run_once_is_no_step_back() -> None:
+    assert states(play([accepted(), begin(), begin(2)])[1]) == [QUEUED, RUNNING]
 
 
 # The grace ----------------------------------------------------------------------------------------------------------------
@@ -343,6 +389,7 @@ def test_a_second_copy_is_not_followed() -> None:
     facts, _ = play([accepted("9"), refused("9", holder="7"), over(Cause.EXITED, 0, native_id="9"), LOOKED])
     assert (facts.native_id, facts.state) == ("7", QUEUED)
     assert play([row(RUNNING)], facts=facts)[0].state is RUNNING
+    assert play([accepted("9"), refused("9", holder="7"), accepted("9")])[0].native_id == "7"
     late, _ = play([accepted("9"), over(Cause.EXITED, 0, native_id="9"), refused("9", attempt=1), begin()])
     assert (late.native_id, late.state, late.seen.queue) == ("7", RUNNING, None)
 
