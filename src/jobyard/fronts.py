@@ -41,6 +41,9 @@ from .schedulers.base import (
 from .session import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .job import Ending
     from .transports.base import Transport
 
 __all__ = [
@@ -72,6 +75,7 @@ __all__ = [
     "is_here",
     "local_transport",
     "open_scheduler",
+    "recorded_endings",
     "register_options",
     "scheduler_names",
     "schedulers_found",
@@ -86,3 +90,15 @@ def local_transport() -> Transport:
     from .transports.local import LocalTransport  # here: most programs never need it
 
     return LocalTransport()
+
+
+def recorded_endings(login: str, native_ids: Sequence[str]) -> dict[str, Ending]:
+    """How jobs with these native ids ended, as this user's journal has it from any session of that login (the contact
+    without session and options): for schedulers whose own accounting does not say. JournalError."""
+    from .journal import Journal
+
+    journal = Journal(state_dir() / "journal.db")
+    try:
+        return journal.endings(login, native_ids)
+    finally:
+        journal.close()

@@ -19,7 +19,7 @@ from . import journal_changes as changes_
 from . import leases
 from .errors import UnknownJob
 from .evidence import Terms, seen_to_text
-from .job import JobDescription, JobState, Transition, description_from_data
+from .job import Ending, JobDescription, JobState, Transition, description_from_data
 from .journal_rows import (
     FINAL,
     FOREIGN,
@@ -30,6 +30,7 @@ from .journal_rows import (
     SessionRow,
     SubmissionRow,
     described,
+    endings,
     entries,
     evidence,
     fed,
@@ -112,6 +113,37 @@ class Journal:
         with self._store.reading() as db:
             rows = db.execute(f"{_SESSIONS} ORDER BY number").fetchall()
         return [SessionRow(row[0], from_sql(row[1]) or "", from_sql(row[2]) or "", row[3]) for row in rows]
+
+    def recent_sessions(self, login: str, newest: int | None = None) -> list[str]:
+        """Ids of the sessions of a login that the ``newest`` so many of its jobs belong to; None: all that have jobs."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT DISTINCT s.id FROM (SELECT session FROM jobs WHERE session IN (SELECT number FROM sessions WHERE login = ?)"
+                " ORDER BY key DESC LIMIT ?) j JOIN sessions s ON s.number = j.session",
+                (to_sql(login), -1 if newest is None else newest),
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def session_of(self, login: str, name: str) -> str | None:
+        """Id of the session of a login that has the job or array with that native id, or with a token that begins so."""
+        text = to_sql(name)
+        own = "session IN (SELECT number FROM sessions WHERE login = ?)"
+        asked: list[tuple[str, tuple[Any, ...]]] = [
+            (f"SELECT session FROM jobs WHERE {own} AND native_id = ? ORDER BY key DESC LIMIT 1", (text,)),
+            (f"SELECT session FROM submissions WHERE {own} AND array_id = ? ORDER BY number DESC LIMIT 1", (text,)),
+        ]
+        if name and not set(name) - set("0123456789abcdef."):
+            begins = (name.partition(".")[0], name.partition(".")[0] + "g")  # "g" comes after every hexadecimal digit
+            asked += [
+                (f"SELECT session FROM submissions WHERE {own} AND {key} >= ? AND {key} < ? LIMIT 1", begins)
+                for key in ("token", "array")
+            ]
+        with self._store.reading() as db:
+            for query, values in asked:
+                row = db.execute(f"SELECT id FROM sessions WHERE number = ({query})", (to_sql(login), *values)).fetchone()
+                if row is not None:
+                    return str(row[0])
+        return None
 
     # submissions
 
@@ -273,6 +305,11 @@ class Journal:
             if newest is not None:
                 return entries(db, f"{where} ORDER BY jobs.key DESC LIMIT ?", (name, max(newest, 0)))[::-1]
             return entries(db, f"{where} ORDER BY jobs.key", (name,))
+
+    def endings(self, login: str, native_ids: Sequence[str]) -> dict[str, Ending]:
+        """How jobs with these native ids ended, whichever session of that login submitted them; those that are known."""
+        with self._store.reading() as db:
+            return endings(db, login, native_ids)
 
     def find(self, session: str, name: str) -> list[int]:
         """Keys of the jobs of a session with that token or native id; an array's or a submission's: of all its jobs, in order.

@@ -207,6 +207,23 @@ def job_rows(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[
     return found
 
 
+def endings(db: sqlite3.Connection, login: str, native_ids: Sequence[str]) -> dict[str, Ending]:
+    """How jobs with these native ids ended, whichever session of that login submitted them; the newest of each id."""
+    found: dict[str, Ending] = {}
+    for chunk in in_chunks(native_ids):
+        rows = db.execute(
+            "SELECT jobs.native_id, jobs.ending FROM jobs JOIN submissions s ON s.number = jobs.submission"
+            " JOIN sessions ON sessions.number = s.session"
+            f" WHERE jobs.native_id IN ({marks(chunk)}) AND jobs.ending IS NOT NULL AND s.kind <> ? AND sessions.login = ?"
+            " ORDER BY jobs.key",
+            (*(to_sql(one) for one in chunk), FOREIGN, to_sql(login)),
+        )
+        for native_id, ending in rows:
+            if (ended := _ending(ending)) is not None:
+                found[from_sql(native_id) or ""] = ended
+    return found
+
+
 def entries(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[Entry]:
     """Jobs (``jobs``) of submissions (``s``) as listed; ``where`` says the order too."""
     rows = db.execute(

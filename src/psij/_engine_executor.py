@@ -64,7 +64,7 @@ class EngineExecutor(JobExecutor):
                 self._link_ = self._open_link()
             return self._link_
 
-    def _open_link(self) -> Link:
+    def _open_link(self, contact: str | None = None) -> Link:
         import jobyard
 
         from ._engine import link_to
@@ -73,9 +73,10 @@ class EngineExecutor(JobExecutor):
         work = self.config._work_directory
 
         def opened() -> jobyard.Session:
-            return jobyard.Session(self._engine_contact(), work_dir=None if work is None else str(work.absolute()))
+            return jobyard.Session(named, work_dir=None if work is None else str(work.absolute()))
 
-        return link_to((self._engine_contact(), work), opened)
+        named = contact if contact is not None else self._engine_contact()
+        return link_to((named, work), opened)
 
     def _engine_contact(self) -> str:
         """The contact to open: without what is the front's own."""
@@ -280,12 +281,18 @@ class EngineExecutor(JobExecutor):
             job.executor, job._native_id, job._handle = None, None, None
             raise
 
-    def reattach_all(self) -> builtins.list[Job]:
+    def reattach_all(self, contact: str | None = None) -> builtins.list[Job]:
         """A Job for each job of this executor's session that has none in this process, oldest first, with its id, its
-        specification and its status: what a program needs after a crash. The session is the one that ``url`` names."""
-        from ._engine import asked
+        specification and its status: what a program needs after a crash. ``contact``: that of an earlier executor, whose
+        session becomes this one's; the one that ``url`` names otherwise."""
+        from ._engine import asked, let_go
         from .serialize import JSONSerializer
 
+        if contact is not None:
+            with self._link_lock:
+                link, self._link_ = self._link_, self._open_link(contact)
+            if link is not None:
+                let_go(link)
         link = self._link()
         made = []
         for engine_job in asked(link.session.jobs):

@@ -69,7 +69,7 @@ def test_hostile_values_arrive_unchanged_wherever_they_stand(tmp_path: Path) -> 
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_categories=("Cs", "Cc"))), max_size=20))
+@given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_categories=["Cs", "Cc"])), max_size=20))
 def test_any_values_arrive_unchanged(tmp_path: Path, values: list[str]) -> None:
     check(values, tmp_path)
 

@@ -17,7 +17,7 @@ from psij.serialize import JSONSerializer
 from psij.staging import StageIn, StageOut, StageOutFlags, StagingMode
 
 JSON = JSONSerializer()
-texts = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=8)
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 paths = texts.map(Path)
 plain: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,

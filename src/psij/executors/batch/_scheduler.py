@@ -36,8 +36,8 @@ class SchedulerExecutor(BatchSchedulerExecutor):
     def _parse_url(self) -> str:
         return EngineExecutor._parse_url(self)
 
-    def _open_link(self) -> Link:
-        return EngineExecutor._open_link(self)
+    def _open_link(self, contact: str | None = None) -> Link:
+        return EngineExecutor._open_link(self, contact)
 
     def _send(self, jobs: builtins.list[Job]) -> None:
         EngineExecutor._send(self, jobs)

@@ -47,20 +47,17 @@ def contact_name(name: str) -> str:
     return "psij-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "executor")
 
 
-def open_wrapped(executor: BatchSchedulerExecutor) -> Link:
+def open_wrapped(executor: BatchSchedulerExecutor, contact: str | None = None) -> Link:
     """A session for this executor alone: what its class does may depend on how it was made."""
     scheduler = WrappedScheduler(executor)
-    name = contact_name(executor.name)
-    url = executor.url or ""
-    session = f"/{fronts.Contact.parse(url).session}" if url.startswith(f"{name}/") else ""
     interval_s = getattr(executor.config, "queue_polling_interval", 30)
-    contact = f"{name}{session}?poll={interval_s}s"
+    named = contact if contact is not None else f"{contact_name(executor.name)}?poll={interval_s}s"
     work = executor.config._work_directory
 
     def opened() -> jobyard.Session:
-        return jobyard.Session(contact, scheduler=scheduler, work_dir=None if work is None else str(work.absolute()))
+        return jobyard.Session(named, scheduler=scheduler, work_dir=None if work is None else str(work.absolute()))
 
-    return link_to((contact, work, id(executor)), opened)
+    return link_to((named, work, id(executor)), opened)
 
 
 def job_of(executor: BatchSchedulerExecutor, description: jobyard.JobDescription) -> Job:
@@ -290,11 +287,16 @@ class WrappedScheduler(jobyard.CommandScheduler):
         return Answer(rows=tuple(rows), unparsed=answer.unparsed, complete=answer.complete)
 
     def account(self, native_ids: Collection[str]) -> Answer:
-        """Scheduler.account: exit code files; where there is none, the queue's own word, once a file would be visible."""
+        """Scheduler.account: exit code files, and what other sessions of this user have read in those that are gone; where
+        there is none, the queue's own word, once a file would be visible."""
         rows = []
+        recorded = fronts.recorded_endings(contact_name(self.name), list(native_ids))
         for native_id in native_ids:
             with self._words_lock:
                 at, word = self._words.get(native_id, (0.0, None))
+            if (ending := recorded.get(native_id)) is not None:
+                rows.append(Row(native_id=native_id, state=ending.state, ended=True, ending=ending))
+                continue
             row = self._with_exit_code(word or Row(native_id=native_id, ended=True))
             if row is None and word is not None and time.monotonic() - at >= _EC_LATE_S:
                 row = _believed(word)
@@ -326,7 +328,7 @@ class WrappedScheduler(jobyard.CommandScheduler):
             state=jobyard.JobState.FAILED if failed else jobyard.JobState.DONE,
             cause=jobyard.Cause.EXITED if code != 0 or not failed else jobyard.Cause.UNKNOWN,
             exit_code=code,
-            message=said or (self._output(row.native_id) if failed else ""),
+            message="\n".join(part for part in (said, self._output(row.native_id) if failed else "") if part),
             ended_at=path.stat().st_mtime,
         )
         return Row(native_id=row.native_id, state=ending.state, native_state=row.native_state, ended=True, ending=ending)

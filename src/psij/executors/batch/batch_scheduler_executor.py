@@ -119,10 +119,10 @@ class BatchSchedulerExecutor(EngineExecutor):
 
         return work_root() / "psij" / self.name
 
-    def _open_link(self) -> Link:
+    def _open_link(self, contact: str | None = None) -> Link:
         from ._wrapped import open_wrapped
 
-        return open_wrapped(self)
+        return open_wrapped(self, contact)
 
     def _parse_url(self) -> str:
         return self.url or ""  # its meaning is the subclass's own
