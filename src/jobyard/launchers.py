@@ -14,7 +14,7 @@ import msgspec
 from .errors import InvalidJob
 from .job import JobDescription
 
-__all__ = ["COMMAND", "MPI", "OPTIONS", "Launch", "launch_data", "launch_for", "launcher_names", "register_launcher"]
+__all__ = ["COMMAND", "MPI", "OPTIONS", "Launch", "is_added", "launch_data", "launch_for", "launcher_names", "register_launcher"]
 
 COMMAND = "\0command\0"  # the job's argv
 OPTIONS = "\0options\0"  # the description's launcher_options
@@ -45,11 +45,11 @@ def _single(job: JobDescription) -> Launch | None:
 
 
 def _multiple(job: JobDescription) -> Launch:
-    """As many copies as there are processes, all on the first node."""
+    """As many copies as there are processes, all on the first node. The second names are PSI/J's, whose programs read them."""
     return Launch(
         copies=job.resources.total_processes,
-        index_variables=(("JOBYARD_PROCESS_INDEX", 0),),
-        count_variables=("JOBYARD_PROCESS_COUNT",),
+        index_variables=(("JOBYARD_PROCESS_INDEX", 0), ("_PSI_J_PROCESS_INDEX_", 1)),
+        count_variables=("JOBYARD_PROCESS_COUNT", "_PSI_J_PROCESS_COUNT"),
     )
 
 
@@ -106,6 +106,7 @@ _LAUNCHERS: dict[str, Launcher] = {
     "jsrun": _jsrun,
     "aprun": _aprun,
 }
+_OURS = frozenset(_LAUNCHERS)
 
 
 def register_launcher(name: str, launcher: Launcher) -> None:
@@ -113,6 +114,11 @@ def register_launcher(name: str, launcher: Launcher) -> None:
     if not name:
         raise ValueError("a launcher needs a name")
     _LAUNCHERS[name] = launcher
+
+
+def is_added(name: str) -> bool:
+    """The launcher was registered, not one of ours: it is used with every scheduler."""
+    return name in _LAUNCHERS and name not in _OURS
 
 
 def launcher_names() -> tuple[str, ...]:

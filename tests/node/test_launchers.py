@@ -18,7 +18,8 @@ from jobyard.description import describe
 from jobyard.errors import InvalidJob
 from jobyard.job import Cause
 from jobyard.launchers import COMMAND, MPI, OPTIONS, Launch, launch_data, launch_for, launcher_names, register_launcher
-from jobyard.schedulers.base import Traits
+from jobyard.schedulers.base import Capabilities, Kind, Traits
+from jobyard.schedulers.checks import check_capabilities
 from node.programs import install, recorded
 from node.rig import Rig, Run, eventually
 
@@ -83,8 +84,12 @@ def registry() -> Iterator[None]:
 
 @pytest.mark.usefixtures("registry")
 def test_others_can_be_added(rig: Rig) -> None:
+    job = describe(["a"], launcher="ibrun")
+    with pytest.raises(InvalidJob, match="ibrun"):
+        check_capabilities("x", Capabilities(), job, kind=Kind.SINGLE, tasks=1, max_running=None)
     register_launcher("ibrun", lambda job: Launch(argv=("/usr/bin/env", "ADDED=1", COMMAND)))
     assert "ibrun" in launcher_names()
+    check_capabilities("x", Capabilities(), job, kind=Kind.SINGLE, tasks=1, max_running=None)
     run = rig.sh("echo $ADDED", launcher="ibrun")
     assert run.stdout() == b"1\n"
     with pytest.raises(ValueError, match="needs a name"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import InvalidJob, UnsupportedAttribute
 from ..job import JobDescription
+from ..launchers import is_added
 from .base import Capabilities, Kind
 
 __all__ = ["check_capabilities"]
@@ -52,7 +53,7 @@ def check_capabilities(
         value = getattr(description, name)
         if value is not None and value != nothing:
             _check(scheduler, can, name, value)
-    if description.launcher not in can.launchers:
+    if description.launcher not in can.launchers and not is_added(description.launcher):
         raise _refusal(scheduler, can, "launcher", f"the launcher {description.launcher!r}", f"it has {_listed(can.launchers)}")
     for after in description.after:
         if after.when not in can.dependencies:
