@@ -35,8 +35,8 @@ def table(*rows: str) -> str:
     return "\n".join([HEADER, *rows, f"END {len(rows)}", ""])
 
 
-def row(native_id: str, word: str = "RUNNING", runs: int = 1) -> str:
-    return f"{native_id}|{word}||||{runs}|1.0|2.0||||||/work/x|name"
+def row(native_id: str, word: str = "RUNNING") -> str:
+    return f"{native_id}|{word}||||1|1.0|2.0||||||/work/x|name"
 
 
 class Scripted(LocalTransport):
@@ -98,10 +98,27 @@ def test_an_answer_that_contradicts_itself_says_nothing_of_that_job() -> None:
     assert not answer.complete
 
 
-def test_a_row_said_twice_is_one_row_and_of_several_runs_the_last_counts() -> None:
-    answer = scripted(table(row("1"), row("1"), row("2", "NODE_FAIL", 1), row("2", "COMPLETED", 2))).account(["1", "2"])
-    assert [(r.native_id, r.native_state) for r in answer.rows] == [("1", "RUNNING"), ("2", "COMPLETED")]
+def test_a_row_that_lost_its_token_says_nothing_of_a_job_that_has_one() -> None:
+    good, damaged = row("1").replace("/work/x", "/work/" + "a" * 32), row("1", "COMPLETED").replace("|1.0|", "|7.0|")
+    answer = scripted(table(good, damaged)).query(["1"])
+    assert [r.native_state for r in answer.rows] == ["RUNNING"]
+    assert not answer.complete
+
+
+def test_a_row_said_twice_is_one_row() -> None:
+    answer = scripted(table(row("1"), row("1"), row("2"))).account(["1", "2"])
+    assert [r.native_id for r in answer.rows] == ["1", "2"]
     assert answer.complete
+
+
+def test_an_id_that_was_used_again_is_two_jobs() -> None:
+    old, new = row("1", "COMPLETED").replace("/work/x", "/work/" + "a" * 32), row("1").replace("/work/x", "/work/" + "b" * 32)
+    by_token = scripted(table(old, new)).account(["1"])
+    assert [(r.token, r.native_state) for r in by_token.rows] == [("a" * 32, "COMPLETED"), ("b" * 32, "RUNNING")]
+    by_time = scripted(table(row("1", "COMPLETED"), row("1").replace("|1.0|", "|5.0|"))).account(["1"])
+    assert [(r.submitted_at, r.native_state) for r in by_time.rows] == [(1.0, "COMPLETED"), (5.0, "RUNNING")]
+    assert by_token.complete
+    assert by_time.complete
 
 
 @pytest.mark.parametrize("word", ["", "7 8", "x7", "7\n8", "<html>", "-7", "७"])

@@ -259,7 +259,7 @@ class Dialect(Protocol):
         """Accounting's word on these; None where there is none."""
 
     def parse_account(self, result: Result) -> Answer:
-        """Its answer."""
+        """Its answer; where it tells of several runs of a job, one row, of the last."""
 
     def control_commands(
         self, action: Action, native_ids: Sequence[str], *, signal: int | None

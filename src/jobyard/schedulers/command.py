@@ -210,27 +210,25 @@ class CommandScheduler:
 
 
 def _honest(answer: Answer) -> Answer:
-    """The answer without what cannot be believed: one row for each job, the last run's; none where two disagree.
+    """The answer without rows that contradict each other: none of a job of which it says two things.
 
+    A native id may stand for several jobs, where the scheduler used it again; their tokens, or their times, tell them apart.
     With a line that is no row, nobody can say of a job that is not listed that it is not there.
     """
-    rows: dict[str, Row] = {}
-    doubtful: dict[str, Row] = {}
+    with_token = {row.native_id for row in answer.rows if row.token is not None}
+    rows: dict[tuple[object, ...], Row] = {}
+    doubtful: dict[tuple[object, ...], Row] = {}
     for row in answer.rows:
-        other = rows.setdefault(row.native_id, row)
-        if other == row:
-            continue
-        if (row.attempt or 0) != (other.attempt or 0):
-            rows[row.native_id] = max(row, other, key=lambda each: each.attempt or 0)
-        else:
-            doubtful[row.native_id] = row
+        job = (row.native_id, row.submitted_at if row.token is None else row.token)
+        if rows.setdefault(job, row) != row or (row.token is None and row.native_id in with_token):
+            doubtful[job] = row
     unparsed = answer.unparsed + tuple(
-        f"{native_id}: both {rows[native_id].native_state} and {row.native_state}" for native_id, row in doubtful.items()
+        f"{row.native_id}: both {rows[job].native_state} and {row.native_state}" for job, row in doubtful.items()
     )
     if not unparsed and len(rows) == len(answer.rows):
         return answer
     return Answer(
-        rows=tuple(row for row in rows.values() if row.native_id not in doubtful),
+        rows=tuple(row for job, row in rows.items() if job not in doubtful),
         unparsed=unparsed,
         complete=answer.complete and not unparsed,
     )

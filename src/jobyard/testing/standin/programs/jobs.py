@@ -18,6 +18,8 @@ SAVED = (
 class Spec:
     """What one submission asked for; its tasks share it."""
 
+    _texts: tuple[tuple[str, str], list[bytes]] | None
+
     def __init__(self, **fields: Any) -> None:
         self.number: int = 0
         self.indices: list[int] | None = None
@@ -39,7 +41,14 @@ class Spec:
         self.queue = "main"
         self.account = ""
         self.submitted = 0.0
+        self._texts = None
         self.__dict__.update(fields)
+
+    def texts(self) -> list[bytes]:
+        """Folder and name as they are printed, the same in all rows."""
+        if self._texts is None or self._texts[0] != (self.folder, self.name):
+            self._texts = ((self.folder, self.name), [escape(self.folder), escape(self.name)])
+        return self._texts[1]
 
 
 class Job:
@@ -68,6 +77,7 @@ class Job:
         self.kill_at: float | None = None
         self.stopped_at: float | None = None
         self.stopped_s = 0.0
+        self._last_row: tuple[int, bytes] | None = None
 
     @property
     def over(self) -> bool:
@@ -75,12 +85,17 @@ class Job:
 
     def row(self, at: float) -> bytes | None:
         """What queue and accounting print of it, as of that moment; None: it was not there yet."""
+        if self.over and at >= self.history[-1][0]:
+            if self._last_row is None or self._last_row[0] != len(self.history):
+                self._last_row = (len(self.history), self._row(self.state))
+            return self._last_row[1]
         word = None
         for moment, state in self.history:
             if moment <= at:
                 word = state
-        if word is None:
-            return None
+        return None if word is None else self._row(word)
+
+    def _row(self, word: str) -> bytes:
         over = word not in WAITING and word not in ACTIVE
         fields = [
             self.id,
@@ -96,10 +111,8 @@ class Job:
             f"{self.system_s:.4f}" if over else None,
             self.rss_kb if over else None,
             self.reason,
-            self.spec.folder,
-            self.spec.name,
         ]
-        return b"|".join(escape(field) for field in fields)
+        return b"|".join([*map(escape, fields), *self.spec.texts()])
 
 
 HEADER = b"JOB|STATE|CODE|SIGNAL|CORE|RUNS|SUBMITTED|BEGAN|ENDED|USER_S|SYSTEM_S|RSS_KB|REASON|FOLDER|NAME"
@@ -161,7 +174,7 @@ class Store:
         """Accept a submission under the next number; one that was used before is another's from now on."""
         spec.number = self.next_number
         self.next_number += 1
-        self._write({"spec": spec.__dict__})
+        self._write({"spec": {key: value for key, value in spec.__dict__.items() if not key.startswith("_")}})
         return self._make(spec)
 
     def save(self, job: Job, at: float) -> None:

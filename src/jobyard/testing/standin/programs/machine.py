@@ -150,7 +150,7 @@ class Machine:
                 return
             if ended is None:
                 return
-            kill_session(ended.si_pid)  # what it left behind; its number cannot be used again before it is waited for
+            signal_group(ended.si_pid, signal.SIGKILL)  # what it left behind; its number is not used again before it is waited for
             _, status, usage = os.wait4(ended.si_pid, 0)
             job = by_pid.get(ended.si_pid)
             if job is None:
