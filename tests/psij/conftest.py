@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import psij
+from jobyard.schedulers.local import stop
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``PSIJ_EXECUTORS=slurm,local:multiple`` chooses executors (and launchers); ``local`` with ``single`` otherwise."""
+    """``PSIJ_EXECUTORS=slurm,local`` chooses executors; ``local`` otherwise."""
     if "executor_name" in metafunc.fixturenames:
-        chosen = os.environ.get("PSIJ_EXECUTORS", "local").split(",")
-        metafunc.parametrize("executor_name", [name.partition(":")[0] for name in chosen], ids=chosen)
+        metafunc.parametrize("executor_name", os.environ.get("PSIJ_EXECUTORS", "local").split(","))
+
+
+@pytest.fixture(scope="module")
+def common_yard() -> Iterator[Path]:
+    """State and work folders for the tests of a module that need none of their own: starting a scheduler takes a while."""
+    folder = Path(tempfile.mkdtemp(prefix="yard-"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("state", "work"):
+            (folder / name).mkdir()
+            patch.setenv(f"JOBYARD_{name.upper()}_DIR", str(folder / name))
+        patch.setenv("JOBYARD_CONFIG", str(folder / "config.toml"))
+        patch.delenv("JOBYARD_CONTACT", raising=False)
+        yield folder
+    if (folder / "state" / "local").exists():
+        stop(folder / "state")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def executor(executor_name: str, yard: Path) -> Iterator[psij.JobExecutor]:
+def executor(executor_name: str, common_yard: Path) -> Iterator[psij.JobExecutor]:
     """The executor under test."""
     with psij.JobExecutor.get_instance(executor_name) as made:
         yield made

@@ -454,7 +454,7 @@ def test_staging_that_fails_says_why(queue: Queue, tmp_path: Path, fields: dict[
 def test_staging_by_other_schemes_is_refused_at_submission(queue: Queue) -> None:
     for fields in ({"stage_in": {StageIn("http://host/x", "x")}}, {"stage_out": {StageOut("x", "file://elsewhere/x")}}):
         with pytest.raises(InvalidJobException, match="stage_"):
-            queue.executor().submit(Job(JobSpec("/bin/true", **fields)))  # type: ignore[arg-type]  # fields of JobSpec
+            queue.executor().submit(Job(JobSpec("/bin/true", **fields)))
 
 
 def test_jobs_of_an_earlier_process(queue: Queue, tmp_path: Path) -> None:
