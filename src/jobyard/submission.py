@@ -26,7 +26,7 @@ from .keeper import Placed
 from .layout import Part, lay_out_array, lay_out_jobs
 from .reconcile import reconcile
 from .schedulers.base import Accepted, Action, Capabilities, Kind, Scheduler, SiteLimits, Submission, Traits
-from .script import WorkRoot, new_token, render
+from .script import WorkRoot, job_files, new_token
 
 __all__ = ["Submitter"]
 
@@ -121,18 +121,16 @@ class Submitter:
             max_running=part.max_running,
             after=after,
         )
-        dialect = getattr(self._scheduler, "dialect", None)
-        tasks = part.descriptions if part.kind is Kind.LIKE else None
-        files = render(
+        self._work.deploy()
+        inherits = any(one.inherit is Inherit.CLIENT for one in part.descriptions)
+        files = job_files(
             submission,
-            dialect.traits if dialect is not None else _NO_TRAITS,
-            dialect.directives(submission) if dialect is not None else (),
+            getattr(self._scheduler, "traits", _NO_TRAITS),
             nonce=nonce,
-            shepherd=self._work.deploy(),
-            tasks=tasks,
-            environment_base=dict(os.environ) if any(one.inherit is Inherit.CLIENT for one in part.descriptions) else None,
+            tasks=part.descriptions if part.kind is Kind.LIKE else None,
+            environment_base=dict(os.environ) if inherits else None,
         )
-        files = {**files, **self._scheduler.prepare(submission)}
+        files.update(self._scheduler.prepare(submission))
         can = self._capabilities
         intent = Intent(
             token=token,
@@ -248,15 +246,7 @@ class Submitter:
     def _chained(self, one: _Prepared, previous: str) -> _Prepared:
         """A part that waits for the one before it: its native id is known only now."""
         submission = msgspec.structs.replace(one.submission, after=(*one.submission.after, (previous, "any")))
-        dialect = getattr(self._scheduler, "dialect", None)
-        nonce = one.intent.nonce
-        files = dict(one.files)
-        if dialect is not None:
-            files = render(
-                submission, dialect.traits, dialect.directives(submission), nonce=nonce, shepherd=self._work.deploy(),
-                environment_base=dict(os.environ) if submission.description.inherit is Inherit.CLIENT else None,
-            )  # fmt: skip
-        return _Prepared(one.part, submission, files, one.intent)
+        return _Prepared(one.part, submission, {**one.files, **self._scheduler.prepare(submission)}, one.intent)
 
     def _send(self, one: _Prepared) -> Accepted:
         submission = one.submission

@@ -55,6 +55,7 @@ class CommandScheduler:
         self.transport = transport
         self.name = dialect.name
         self.capabilities = dialect.capabilities
+        self.traits = dialect.traits  # for job.json
         self.options = options or CommandOptions()
         self.commands_run: Counter[str] = Counter()
         self._login = f"{transport.name} {transport.user()}"
