@@ -18,7 +18,7 @@ from .children import Child
 from .jobs import MET, PLAIN, Batch, Job, Run, Traits
 from .protocol import FAILED, QUEUED, RUNNING, SUSPENDED
 from .ring import SPAWNING, Ring
-from .streams import sweep
+from .streams import make_private, sweep
 from .wire import unpack
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def recover(server: Server) -> int:
     for name in os.listdir(server.folder.path):
         if name.startswith("ring.") and name != f"ring.{generation + 1}":
             os.unlink(os.path.join(server.folder.path, name))
-    os.makedirs(server.folder.slots, 0o700, exist_ok=True)
+    make_private(server.folder.slots)
     sweep(server.folder, used)
     return generation + 1
 

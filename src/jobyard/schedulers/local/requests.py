@@ -15,6 +15,7 @@ from .jobs import PLAIN, REAPED, Batch, Job, Traits
 from .protocol import FAILED, QUEUED, RUNNING, decode_state, encode_error, make_token, split_token
 from .recover import load_batch
 from .store import TIDY_BATCHES, TIDY_ENVIRONMENTS
+from .streams import make_private
 from .wire import VERSION, unpack
 
 if TYPE_CHECKING:
@@ -418,7 +419,7 @@ class Requests:
     @staticmethod
     def _own_files(own: tuple[str, str]) -> list[str]:
         """A finished job's own files; what was empty was not kept, and is made now that somebody asks."""
-        os.makedirs(os.path.dirname(own[0]), 0o700, exist_ok=True)
+        make_private(os.path.dirname(own[0]))
         for path in own:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, EMPTY))
         return list(own)

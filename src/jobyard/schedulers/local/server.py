@@ -38,6 +38,7 @@ IDLE_S = 5.0
 GRACE_S = 5.0
 RETENTION_S = 30 * 86400.0
 PRUNE_S = 60.0
+FIRST_PRUNE_S = 1.0
 RETRY_S = 1.0  # after a commit that failed
 LONGEST_S = 1.0
 STAGES_S = 0.05  # between looks at the stage receipts of jobs that have stages
@@ -87,7 +88,7 @@ class Server:
         self._alive_at = time.monotonic()
         self._next_sweep = 0.0
         self._next_stages = 0.0
-        self._next_prune = time.monotonic() + PRUNE_S
+        self._next_prune = time.monotonic() + FIRST_PRUNE_S
         self._failed_at: float | None = None
         generation = recover(self)
         self.link = Link(folder, generation, epoll)

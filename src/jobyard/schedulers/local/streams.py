@@ -13,7 +13,7 @@ import os
 from .paths import StateFolder
 from .ring import KEPT_ERR, KEPT_OUT
 
-__all__ = ["Slots", "settle"]
+__all__ = ["Slots", "make_private", "settle", "sweep"]
 
 _CREATE = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOW = 20  # bits of a stream number that count within a spawner's generation
@@ -46,9 +46,9 @@ class Slots:
 
     def _make(self, stream: int) -> None:
         out, err = self.paths[stream]
-        first = os.open(out, _CREATE, 0o600)
+        first = _create(out)
         try:
-            self._fds[stream] = first, os.open(err, _CREATE, 0o600)
+            self._fds[stream] = first, _create(err)
         except OSError:
             os.close(first)
             raise
@@ -57,7 +57,7 @@ class Slots:
         """Make the files again, should somebody have removed them."""
         for fd in self._fds.pop(stream, ()):
             os.close(fd)
-        os.makedirs(self._folder.slots, 0o700, exist_ok=True)
+        make_private(self._folder.slots)
         self._make(stream)
 
     def give_back(self, stream: int) -> None:
@@ -86,8 +86,8 @@ class Slots:
             err = -1
         try:
             self._fds[stream] = (
-                os.open(paths[0], _CREATE, 0o600) if out < 0 else out,
-                os.open(paths[1], _CREATE, 0o600) if err < 0 else err,
+                _create(paths[0]) if out < 0 else out,
+                _create(paths[1]) if err < 0 else err,
             )
         except OSError:  # a full disk: this pair is not used again
             del self._fds[stream]
@@ -105,6 +105,25 @@ class Slots:
         """Give the files of a running job their own names already, so that one who opens them cannot meet another job's."""
         for path, own in zip(self.paths[stream], self._folder.kept_files(number), strict=True):
             _link(path, own)
+
+
+def _create(path: str) -> int:
+    fd = os.open(path, _CREATE, 0o600)
+    os.fchmod(fd, 0o600)  # the umask is the last job's
+    return fd
+
+
+def make_private(path: str) -> None:
+    """Make a folder, and those above it that are missing, for ourselves alone."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_private(os.path.dirname(path))
+        make_private(path)
+        return
+    os.chmod(path, 0o700)
 
 
 def _in_use(fd: int) -> bool:
@@ -130,11 +149,11 @@ def _rename(path: str, own: str) -> None:
         except FileNotFoundError:
             if not os.path.exists(path):
                 return  # removed by somebody, or renamed by the spawner whom we succeed
-            os.makedirs(os.path.dirname(own), 0o700, exist_ok=True)
+            make_private(os.path.dirname(own))
 
 
 def _link(path: str, own: str) -> None:
-    os.makedirs(os.path.dirname(own), 0o700, exist_ok=True)
+    make_private(os.path.dirname(own))
     try:
         if os.path.exists(own):
             if os.path.samefile(path, own):
