@@ -95,7 +95,7 @@ def _checked(data: bytes, nonce: str, token: str) -> _Receipt:
     if receipt.kind == "end":
         if receipt.exit_code is not None and receipt.signal is not None:
             raise _NoReceipt("it has an exit code and a signal")
-        if not receipt.aborted and receipt.exit_code is None and receipt.signal is None:
+        if not receipt.aborted and receipt.exit_code is None and receipt.signal is None and receipt.cause is not Cause.SHEPHERD:
             raise _NoReceipt("it has neither an exit code nor a signal")
     return receipt
 

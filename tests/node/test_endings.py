@@ -283,3 +283,23 @@ def test_the_batch_script_holds_nothing_of_the_users(rig: Rig) -> None:
     assert text.count("\n") == 4
     assert TRAITS.index_argument is False
     assert '"$@"' not in text
+
+
+def test_a_fault_of_the_shepherds_own_is_told(rig: Rig) -> None:
+    """After the command: its ending is kept. Before it: nobody makes one up."""
+    placed = rig.place(["/bin/sh", "-c", "exit 0"], cleanup=["x"])
+    job = placed.folder / "job.json"
+    job.write_text(job.read_text().replace('"cleanup":["x"]', '"cleanup":[3]'))
+    run = placed.run()
+    ending = run.end.ending
+    assert ending is not None
+    assert (ending.cause, ending.exit_code, ending.success, run.code) == (Cause.SHEPHERD, 0, False, 125)
+    assert "the shepherd failed: AttributeError" in ending.message
+    assert b"the shepherd failed" in run.err
+    placed = rig.place(["/bin/sh", "-c", "exit 0"], environment={"A": "b"})
+    job = placed.folder / "job.json"
+    job.write_text(job.read_text().replace('"environment":{"A":"b"}', '"environment":{"A":3}'))
+    run = placed.run()
+    ending = run.end.ending
+    assert ending is not None
+    assert (ending.cause, ending.exit_code, ending.aborted, run.end.clean, run.code) == (Cause.SHEPHERD, None, False, False, 125)

@@ -296,6 +296,9 @@ def test_a_job_without_directory_has_one_in_its_folder(rig: Rig) -> None:
     run = rig.sh("pwd", directory=None)
     assert run.stdout().decode() == f"{run.folder}/work\n"
     assert (run.folder / "work").stat().st_mode & 0o777 == 0o700
+    placed = rig.place(["/bin/sh", "-c", "pwd"], kind=Kind.ARRAY, indices=[4, 8], directory=None)
+    run = placed.run(env={"RIG_INDEX": "8"})
+    assert run.stdout("stdout.8").decode() == f"{run.folder}/work.8\n"
 
 
 def test_relative_commands_are_found_from_the_jobs_directory(rig: Rig) -> None:

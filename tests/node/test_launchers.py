@@ -399,6 +399,25 @@ def test_term_behind_a_shell(rig: Rig) -> None:
     assert (rig.home / "post").exists()
 
 
+def test_what_stands_between_the_scripts_is_killed(rig: Rig) -> None:
+    """No script is blamed, and nobody makes up how the command ended."""
+    run = _around(rig, "kill -KILL $PPID", pre="yes long line | head -c 100000")
+    ending = run.end.ending
+    assert ending is not None
+    assert (ending.cause, ending.exit_code, ending.signal, run.code) == (Cause.SHEPHERD, None, None, 125)
+    assert "was killed" in ending.message
+    assert (ending.aborted, run.end.clean) == (False, False)
+
+
+@pytest.mark.parametrize("setting", ["set -e", "set -u", "set -eu", "IFS=/", "set -a", "cd /", "exec >/dev/null", "trap - TERM"])
+def test_what_a_first_script_sets(rig: Rig, setting: str) -> None:
+    assert (
+        _around(rig, "exit 3", pre=setting, post='touch "$HOME_OF_TEST/post"', environment={"HOME_OF_TEST": str(rig.home)}).code
+        == 3
+    )
+    assert (rig.home / "post").exists()
+
+
 def test_several_copies_behind_a_shell(rig: Rig) -> None:
     run = _around(
         rig, "echo $X$JOBYARD_PROCESS_INDEX; exit $JOBYARD_PROCESS_INDEX", pre="export X=x", launcher="multiple", processes=3

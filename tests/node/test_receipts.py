@@ -72,6 +72,8 @@ def test_endings() -> None:
     missing = _end(exit_code=None, aborted=True, cause="not_started")
     assert (missing.state, missing.cause, missing.aborted) == (JobState.FAILED, Cause.NOT_STARTED, True)
     assert _end(exit_code=None, aborted=True).cause is Cause.UNKNOWN
+    unknown = _end(exit_code=None, cause="shepherd", clean=False)
+    assert (unknown.state, unknown.exit_code, unknown.signal, unknown.aborted) == (JobState.FAILED, None, None, False)
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,12 @@ def _there(path: "bytes") -> "bool":
 def _said(shell: "Dict[str, Any]", log: "bytes") -> "str":
     """How the shell ended, and the last that it wrote."""
     how = "exited with %d" % shell["exit_code"] if shell["signal"] is None else "was ended by signal %d" % shell["signal"]
-    said = read_file(log)[-2000:].decode("utf-8", "replace").strip()
+    fd = posix.open(log, posix.O_RDONLY)
+    try:
+        posix.lseek(fd, max(0, posix.fstat(fd).st_size - 2000), 0)
+        said = posix.read(fd, 2000).decode("utf-8", "replace").strip()
+    finally:
+        posix.close(fd)
     return "%s: %s" % (how, said) if said else how
 
 
@@ -146,12 +151,14 @@ def main() -> "None":
     for key in _PATHS:
         spec[key] = None if spec[key] is None else encode(spec[key])
     spec["argv"] = [encode(word) for word in spec["argv"]]
-    answer = {}  # type: Dict[str, Any]
+    folder, _, name = plan.rpartition(b"/")
+    answer = {"failed": ["shepherd", "what runs the command between the scripts was killed"]}  # type: Dict[str, Any]
+    publish(folder, name + b".done", dump(answer).encode(), exclusive=False)
+    answer = {}
     try:
         answer["result"] = _launch(spec, value["launch"], [encode(word) for word in value["options"]], own_environment())
     except Failed as error:
         answer["failed"] = [error.cause, error.message, error.code]
-    folder, _, name = plan.rpartition(b"/")
     publish(folder, name + b".done", dump(answer).encode(), exclusive=False)
     posix._exit(0)
 

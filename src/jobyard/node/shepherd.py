@@ -205,9 +205,13 @@ class Task:
         """The job's directory; ``work`` in the folder where none was given."""
         text = self.description.get("directory")
         if text is None:
-            return self.folder + b"/work"
+            return self.folder + b"/work" + self.suffix()
         path = self.fill(text.replace("\0directory\0", ""))
         return path if path.startswith(b"/") else home_directory(self.own) + b"/" + path
+
+    def suffix(self) -> "bytes":
+        """What tells the task's own files in the folder from others': its index, or its number where it has none."""
+        return b"" if self.job["kind"] == "single" else b".%d" % (self.number if self.index is None else self.index)
 
     def path(self, text: "str") -> "bytes":
         """An absolute path; a relative one lies in the job's directory."""
@@ -217,7 +221,7 @@ class Task:
     def spec(self) -> "Dict[str, Any]":
         """What ``run`` needs."""
         get, traits = self.description.get, self.traits
-        suffix = b"" if self.job["kind"] == "single" else b".%d" % (self.number if self.index is None else self.index)
+        suffix = self.suffix()
         stdin, stdout, stderr = get("stdin"), get("stdout"), get("stderr")
         if stderr is not None:
             error = self.path(stderr)  # type: Optional[bytes]
@@ -379,7 +383,7 @@ def _work(task: "Task") -> "List[Failed]":
 def _run_command(task: "Task") -> "None":
     get = task.description.get
     directory = task.directory()
-    if directory == task.folder + b"/work":
+    if directory == task.folder + b"/work" + task.suffix():
         try:
             posix.mkdir(directory, 0o700)
         except FileExistsError:
@@ -437,11 +441,11 @@ def _end(task: "Task", result: "Dict[str, Any]", failures: "List[Failed]") -> "N
         "cause": None if cause == "cancelled" else cause,
         "message": message,
         "signals": noted[:],
-        "clean": not noted and own and cause != "cpu_time",
+        "clean": not noted and own and cause not in ("cpu_time", "shepherd"),
         "usage": result.get("usage", {}),
         "began_at": result.get("began_at"),
         "ended_at": result.get("ended_at", time()),
-        "aborted": not ran,
+        "aborted": not ran and cause != "shepherd",  # where we failed it may have begun
     }
     try:
         task.receipt("end", **fields)
