@@ -58,11 +58,12 @@ def spec_name(field: str | None) -> str | None:
 
 
 def describe(
-    spec: JobSpec, *, here: bool, immediate: bool, prefixes: Sequence[str], scheduler: str, tags: dict[str, str]
+    spec: JobSpec, *, here: bool, remote: bool, immediate: bool, prefixes: Sequence[str], scheduler: str, tags: dict[str, str]
 ) -> jobyard.JobDescription:
     """The description of one job.
 
-    ``here``: the job runs on this very machine, so that relative paths and the environment are the program's own.
+    ``here``: the job runs on this very machine, so that the environment is the program's own. ``remote``: the scheduler is
+    on another host; else a relative directory is taken from the program's current one.
     ``prefixes``: those of custom attributes that are meant for this executor; ``scheduler``: the engine's name of its own.
     InvalidJobException names what cannot be said. Launchers are left to the caller.
     """
@@ -74,7 +75,7 @@ def describe(
         return jobyard.JobDescription(
             argv=(spec.executable or "", *(spec.arguments or ())),
             name=spec._name,
-            directory=_directory(None if directory is None else str(directory), here),
+            directory=None if directory is None else str(directory if remote else directory.absolute()),
             environment=spec.environment or {},
             inherit=_inherit(spec, here),
             stdin=None if spec.stdin_path is None else str(spec.stdin_path),
@@ -123,12 +124,6 @@ def refusal(error: jobyard.InvalidJob) -> InvalidJobException:
     name = spec_name(error.field)
     text = str(error)
     return InvalidJobException(text if name is None or name in text else f"JobSpec.{name}: {text}", error)
-
-
-def _directory(directory: str | None, here: bool) -> str | None:
-    if directory is None:
-        return os.getcwd() if here else None
-    return os.path.abspath(directory) if here else directory
 
 
 def _inherit(spec: JobSpec, here: bool) -> fronts.Inherit:

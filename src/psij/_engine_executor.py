@@ -155,6 +155,7 @@ class EngineExecutor(JobExecutor):
         description = describe(
             spec,
             here=here,
+            remote=self._remote(),
             immediate=self._immediate(job),
             prefixes=self._PREFIXES_,
             scheduler=self._SCHEDULER_,
@@ -201,6 +202,12 @@ class EngineExecutor(JobExecutor):
 
     def _is_local(self) -> bool:
         return False
+
+    def _remote(self) -> bool:
+        import jobyard
+
+        contact = jobyard.Contact.parse(self._contact)
+        return contact.host is not None or contact.site is not None
 
     def _immediate(self, job: Job) -> bool:
         return False

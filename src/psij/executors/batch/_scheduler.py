@@ -92,11 +92,15 @@ class SchedulerExecutor(BatchSchedulerExecutor):
 
     def process_cancel_command_output(self, exit_code: int, out: str) -> None:
         """InvalidJobStateError where the job had ended, else SubmitException."""
-        answers = self._dialect().parse_control(Action.CANCEL, _result(exit_code, out), ["?"])
-        error = next(iter(answers.values()), None)
+        error: jobyard.JobyardError | None
+        try:
+            answers = self._dialect().parse_control(Action.CANCEL, _result(exit_code, out), ["?"])
+            error = next(iter(answers.values()), None)
+        except jobyard.SchedulerUnavailable as unreadable:
+            error = unreadable
         if isinstance(error, jobyard.WrongState | jobyard.UnknownJob):
             raise InvalidJobStateError(str(error))
-        raise SubmitException(str(error) if error is not None else out)
+        raise SubmitException(f"{error}: {out}" if error is not None else out)
 
     def get_status_command(self, native_ids: Collection[str]) -> builtins.list[str]:
         """The adapter's command."""
