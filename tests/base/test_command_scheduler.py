@@ -488,7 +488,7 @@ def test_a_denied_control_is_not_permitted(bench: Bench, cell: Cell) -> None:
 
 @pytest.mark.parametrize("kind", ["mute", "die_after", "garbage", "empty", "twice", "hang_after", "late"])
 def test_a_submission_whose_answer_was_lost_is_found_by_its_token(bench: Bench, cell: Cell, kind: str) -> None:
-    hasty = standin_scheduler(cell, CommandOptions(timeout_s=1.0))
+    hasty = standin_scheduler(cell, CommandOptions(timeout_s=2.0))
     submission = bench.make(hold=True)
     cell.fault("submit", kind, times=1, seconds=3600)
     if kind == "twice":
@@ -502,7 +502,7 @@ def test_a_submission_whose_answer_was_lost_is_found_by_its_token(bench: Bench, 
 
 @pytest.mark.parametrize("kind", ["die_before", "exit", "refuse", "hang"])
 def test_a_submission_that_was_not_taken_is_not_found(bench: Bench, cell: Cell, kind: str) -> None:
-    hasty = standin_scheduler(cell, CommandOptions(timeout_s=1.0))
+    hasty = standin_scheduler(cell, CommandOptions(timeout_s=2.0))
     submission = bench.make()
     cell.fault("submit", kind, times=1, text="no more today")
     expected = SubmitError if kind in ("exit", "refuse") else SchedulerUnavailable

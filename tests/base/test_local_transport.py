@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from jobyard.testing.transport_suite import TransportSuite, assert_gone, await_names, run
+from jobyard.testing.watch_suite import WatchSuite
 from jobyard.transports import process as process_module
 from jobyard.transports.base import Command, OutputTooLarge, PathError, Timeouts, TransferTimeout, Transport
 from jobyard.transports.local import LocalTransport
@@ -30,7 +31,7 @@ def transport() -> Iterator[Transport]:
 class TestLocalTransport(TransportSuite):
     """All of it."""
 
-    latency_s = 0.02
+    latency_s = 0.1  # less than looking takes
 
     @pytest.fixture
     def transport(self) -> Iterator[Transport]:
@@ -39,8 +40,8 @@ class TestLocalTransport(TransportSuite):
         made.close()
 
 
-class TestLocalTransportByLooking(TransportSuite):
-    """The same where no file system has inotify."""
+class TestWatchByLooking(WatchSuite):
+    """The watch where there is no inotify."""
 
     latency_s = 0.5
 

@@ -111,12 +111,13 @@ def test_what_a_job_leaves_behind_is_killed(bench: Bench) -> None:
 # Limits and resources -----------------------------------------------------------------------------------------------
 
 
-def test_walltime_sends_term_then_kill(bench: Bench, tmp_path: Path) -> None:
+def test_walltime_sends_term_then_kill(bench: Bench, cell: Cell) -> None:
+    cell.configure(kill_grace_s=1.5)
     native_id = bench.submit('trap "echo term >> log" TERM; while :; do sleep 0.05; done', limits=Limits(walltime_s=0.2))
     row = bench.until(native_id, "TIMEOUT")
     assert row.ending is not None
     assert (row.ending.state, row.ending.cause, row.ending.signal) == (JobState.FAILED, Cause.WALLTIME, "SIGKILL")
-    assert 0.5 <= (row.ending.usage.wall_s or 0) < 20
+    assert 1.7 <= (row.ending.usage.wall_s or 0) < 30
     (folder,) = bench.folder.iterdir()
     assert (folder / "log").read_text() == "term\n"
 
@@ -128,16 +129,16 @@ def test_a_job_that_ends_well_on_term_has_timed_out_all_the_same(bench: Bench) -
 
 
 def test_run_time_does_not_count_suspension(bench: Bench) -> None:
-    native_id = bench.submit("exec sleep 600", limits=Limits(run_time_s=0.6))
+    native_id = bench.submit("exec sleep 600", limits=Limits(run_time_s=1.5))
     bench.until(native_id, "RUNNING")
     assert bench.scheduler.control(Action.SUSPEND, [native_id]) == {native_id: None}
     suspended_at = time.time()
-    eventually(lambda: time.time() > suspended_at + 0.8 or None, "the limit has passed")
+    eventually(lambda: time.time() > suspended_at + 1.7 or None, "the limit has passed")
     assert bench.rows()[native_id].native_state == "SUSPENDED"
     bench.scheduler.control(Action.RESUME, [native_id])
     row = bench.until(native_id, "TIMEOUT")
     assert row.ending is not None
-    assert (row.ending.usage.wall_s or 0) > 1.3
+    assert (row.ending.usage.wall_s or 0) > 3.1
 
 
 def test_memory_is_enforced(bench: Bench) -> None:
@@ -229,7 +230,7 @@ def test_priority_then_first_come(bench: Bench, cell: Cell) -> None:
 
 
 def test_begin_time(bench: Bench) -> None:
-    begin = time.time() + 0.5
+    begin = time.time() + 2
     native_id = bench.submit(begin_at=begin)
     row = bench.rows()[native_id]
     assert (row.state, row.by, row.reason) == (JobState.HELD, By.SYSTEM, "BeginTime")
@@ -371,7 +372,7 @@ def process_state(pid: int) -> str:
 
 
 def test_cancel_in_each_state(bench: Bench, cell: Cell) -> None:
-    cell.configure(slots=2)
+    cell.configure(slots=2, kill_grace_s=1.5)
     polite = bench.submit('trap "exit 7" TERM; touch polite; while :; do sleep 0.02; done')
     deaf = bench.submit('trap "" TERM; touch deaf; while :; do sleep 0.02; done')
     eventually(lambda: len(list(bench.folder.glob("*/polite"))) + len(list(bench.folder.glob("*/deaf"))) == 2 or None, "both run")
