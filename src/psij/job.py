@@ -27,6 +27,8 @@ __all__ = ["LARGE_TIMEOUT", "FunctionJobStatusCallback", "Job", "JobStatusCallba
 
 logger = logging.getLogger(__name__)
 
+_CALLBACKS_S = 0.5  # how long wait() lets callbacks catch up
+
 LARGE_TIMEOUT = timedelta(days=3650)
 """Longer than any program waits."""
 
@@ -96,7 +98,7 @@ class Job:
         self._lock = threading.Lock()
         self._changed: threading.Condition | None = None  # made for the first that waits
         self._untold: deque[JobStatus] | None = None  # statuses that the callbacks have not been told
-        self._telling = False
+        self._teller = 0  # the thread that tells them now; 0: none
         self._finally: list[Callable[[JobStatus], object]] | None = None  # called once, with the final status
 
     @property
@@ -163,9 +165,9 @@ class Job:
         """Call the callbacks for what they have not been told, in order; one thread at a time does it for a job."""
         while True:
             with self._lock:
-                if self._telling or not self._untold:
+                if self._teller or not self._untold:
                     return
-                self._telling = True
+                self._teller = threading.get_ident()
                 status = self._untold.popleft()
                 if not self._untold:
                     self._untold = None
@@ -175,7 +177,9 @@ class Job:
                     self._call(getattr(self.executor, "_cb", None), status)
             finally:
                 with self._lock:
-                    self._telling = False
+                    self._teller = 0
+                    if self._changed is not None and not self._untold:
+                        self._changed.notify_all()
 
     def _call(self, cb: JobStatusCallback | None, status: JobStatus) -> None:
         if cb is None:
@@ -220,13 +224,24 @@ class Job:
             return state.final or any(state is target or bool(state.is_greater_than(target)) for target in targets)
 
         timeout_s = None if timeout is None else max(0.0, timeout.total_seconds())
-        if satisfied(self.status.state):
-            return self._status
-        if self._handle is not None:
+        done = satisfied(self.status.state)
+        if not done and self._handle is not None:
             done = self._handle.wait(self, satisfied, all(target.final for target in targets), timeout_s)
-        else:
+        elif not done:
             done = self._wait_changed(satisfied, timeout_s)
+        if done and (self._untold or self._teller):
+            self._wait_told()
         return self._status if done else None
+
+    def _wait_told(self) -> None:
+        """Let the callbacks be told what the caller is about to know: programs count on it. Slow ones are not waited for,
+        nor does a callback wait for itself."""
+        with self._lock:
+            if self._teller == threading.get_ident():
+                return
+            if self._changed is None:
+                self._changed = threading.Condition(self._lock)
+            self._changed.wait_for(lambda: not self._untold and not self._teller, _CALLBACKS_S)
 
     def _wait_changed(self, satisfied: Callable[[JobState], bool], timeout_s: float | None) -> bool:
         """Wait for assignments to ``status``, by any thread. A job that gets a handle meanwhile is followed by that."""

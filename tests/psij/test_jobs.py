@@ -159,6 +159,17 @@ def test_waiting(executor: JobExecutor, tmp_path: Path) -> None:
     assert finished(job).state is JobState.COMPLETED
 
 
+def test_callbacks_have_been_told_when_wait_returns(executor: JobExecutor) -> None:
+    for code, last in ((0, JobState.COMPLETED), (1, JobState.FAILED)):
+        mine, everybody = Told(), Told()
+        job = Job(shell(f"exit {code}"))
+        job.set_job_status_callback(mine)
+        executor.set_job_status_callback(everybody)
+        executor.submit(job)
+        job.wait()
+        assert mine.states(job) == everybody.states(job) == [*ALL[:-1], last]
+
+
 def test_waiting_in_threads_and_in_a_callback(executor: JobExecutor) -> None:
     inner: list[psij.JobStatus | None] = []
     done = threading.Event()
