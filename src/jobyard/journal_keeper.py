@@ -52,6 +52,7 @@ class JournalKeeper:
         threaded: bool = True,
     ) -> None:
         self.session_id = session_id
+        self._login = login
         self._journal = journal
         self._scheduler = scheduler
         self._work = work
@@ -303,6 +304,14 @@ class JournalKeeper:
                 if row.native_id == native_id:
                     return row, source
         raise UnknownJob(f"{self._scheduler.name} knows no job {native_id!r}")
+
+    def recent_sessions(self, newest: int | None) -> Sequence[str]:
+        """SeesSessions.recent_sessions."""
+        return self._journal.recent_sessions(self._login, newest)
+
+    def session_of(self, name: str) -> str | None:
+        """SeesSessions.session_of."""
+        return self._journal.session_of(self._login, name)
 
     def native_ids(self) -> Sequence[str]:
         """Keeper.native_ids."""

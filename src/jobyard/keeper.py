@@ -16,7 +16,7 @@ from .errors import JobyardError
 from .job import By, Ending, JobDescription, JobState, Observation, Transition
 from .schedulers.base import Action
 
-__all__ = ["Entry", "Evidence", "Keeper", "KeepsJobs", "Placed", "Sink", "Update"]
+__all__ = ["Entry", "Evidence", "Keeper", "KeepsJobs", "Placed", "SeesSessions", "Sink", "Update"]
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
@@ -144,6 +144,17 @@ class Keeper(Protocol):
 
     def close(self) -> None:
         """Let go. Jobs are not touched; waiters in other threads end with SessionClosed."""
+
+
+@runtime_checkable
+class SeesSessions(Protocol):
+    """A keeper that can tell of the other sessions of its user at the same scheduler."""
+
+    def recent_sessions(self, newest: int | None) -> Sequence[str]:
+        """Ids of the sessions that the ``newest`` so many jobs of this user belong to; None: all that have jobs."""
+
+    def session_of(self, name: str) -> str | None:
+        """Id of the session that has the job or array with that native id, or with a token that begins so."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import jobyard
 from jobyard.testing.standin import install
 
 BASE = [sys.executable, "-m", "jobyard"]
@@ -454,6 +455,34 @@ def test_many_commands_at_once_share_one_session(shell: Shell) -> None:
         references.add(out.decode().strip())
     assert {str(job["native_id"]) for job in shell.data("ls")} == references
     assert len(references) == 6
+
+
+def test_jobs_of_programs_are_listed_and_addressed_too(shell: Shell) -> None:
+    mine = shell.out("submit", "--name", "mine", "--", "true")
+    shell("wait", mine)
+    sessions = [jobyard.Session() for _ in range(2)]
+    theirs = [
+        session.submit(["sh", "-c", "echo from a program; exit 6"], name=f"theirs-{number}", directory=str(shell.folder))
+        for number, session in enumerate(sessions)
+    ]
+    for job in theirs:
+        job.wait(60)
+    later = shell.out("submit", "--name", "later", "--", "true")
+    shell("wait", later)
+    references, token = [job.native_id for job in theirs], theirs[1].token
+    assert [job["name"] for job in shell.data("ls")] == ["mine", "theirs-0", "theirs-1", "later"]
+    assert [job["name"] for job in shell.data("ls", "--newest", "2")] == ["theirs-1", "later"]
+    assert [job["name"] for job in shell.data("ls", "--contact", sessions[0].contact)] == ["theirs-0"]
+    for session in sessions:
+        session.close()
+    assert shell("logs", references[0]).stdout == b"from a program\n"
+    assert [job["name"] for job in shell.data("show", mine, *references)] == ["mine", "theirs-0", "theirs-1"]
+    assert shell.data("show", token)[0]["native_id"] == references[1]
+    assert len(shell.out("wait", mine, *references, later, status=1).splitlines()) == 4
+    assert "exited with 6" in shell.out("why", references[1])
+    shell("cancel", *references)
+    assert shell.out("clean", references[0]) == "forgot 1 job"
+    assert [job["name"] for job in shell.data("ls")] == ["mine", "theirs-1", "later"]
 
 
 def test_a_reader_that_has_enough_is_no_error(shell: Shell) -> None:

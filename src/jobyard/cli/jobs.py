@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..keeper import Entry
     from ..session import Job, Session
 
-__all__ = ["find", "listing", "open_session", "record", "records", "refresh", "shown_state"]
+__all__ = ["found", "listing", "open_session", "record", "records", "refresh", "shown_id", "shown_state"]
 
 _PATIENCE_S = 5.0
 _LEAST_PREFIX = 4  # fewer digits of a token would name a job by accident
@@ -111,21 +112,55 @@ def _forget(place: Path, known: str) -> None:
 # Finding --------------------------------------------------------------------------------------------------------------
 
 
-def find(session: Session, references: Sequence[str]) -> list[Job]:
-    """The jobs of these ids, in order, each once; an array's id stands for all its tasks.
+@contextmanager
+def found(contact: str | None, references: Sequence[str]) -> Iterator[list[tuple[Session, list[Job]]]]:
+    """The jobs of these ids, each once, with the session that each is in: the command's own, or another of this user's.
 
-    A reference is a native id, or the beginning of a token. UnknownJob: no such job, or several.
+    A reference is a native id, or the beginning of a token; an array's stands for all its tasks. UnknownJob: no such job, or
+    several. A contact that names a session is kept to.
     """
+    with ExitStack() as stack:
+        own = stack.enter_context(open_session(contact))
+        sessions = {own._keeper_now().session_id: own}
+        keys: dict[str, dict[int, None]] = {}
+        for reference in references:
+            name, numbers = own._keeper_now().session_id, _keys(own, reference)
+            if not numbers and not _names_session(contact):
+                name, session = _elsewhere(own, reference, sessions, stack)
+                numbers = _keys(session, reference) if session is not None else []
+            if not numbers:
+                raise UnknownJob(f"there is no job {reference!r} at {own.scheduler.name}; see 'jobyard ls'")
+            keys.setdefault(name, {}).update(dict.fromkeys(numbers))
+        yield [(sessions[name], sessions[name]._by_keys(list(numbers))) for name, numbers in keys.items()]
+
+
+def _names_session(contact: str | None) -> bool:
+    from ..config import resolve
+
+    return resolve(contact).session is not None
+
+
+def _elsewhere(own: Session, reference: str, sessions: dict[str, Session], stack: ExitStack) -> tuple[str, Session | None]:
+    """The other session of this user that has the job, opened once; the id is "" where there is none."""
+    from ..contact import Contact
+    from ..keeper import SeesSessions
+    from ..session import Session
+
+    keeper = own._keeper_now()
+    name = keeper.session_of(reference) if isinstance(keeper, SeesSessions) else None
+    if name is None:
+        return "", None
+    if name not in sessions:
+        sessions[name] = stack.enter_context(Session(Contact.parse(own.contact).with_session(name)))
+    return name, sessions[name]
+
+
+def _keys(session: Session, reference: str) -> Sequence[int]:
     keeper = session._keeper_now()
-    keys: dict[int, None] = {}
-    for reference in references:
-        found: Sequence[int] = keeper.find(reference)
-        if not found and len(reference) >= _LEAST_PREFIX and re.fullmatch(r"[0-9a-f]+", reference):
-            found = _by_prefix(keeper.entries(), reference)
-        if not found:
-            found = [_attached(session, reference)]
-        keys.update(dict.fromkeys(found))
-    return session._by_keys(list(keys))
+    numbers = keeper.find(reference)
+    if not numbers and len(reference) >= _LEAST_PREFIX and re.fullmatch(r"[0-9a-f]+", reference):
+        numbers = _by_prefix(keeper.entries(), reference)
+    return numbers
 
 
 def _by_prefix(entries: Sequence[Entry], prefix: str) -> list[int]:
@@ -141,18 +176,31 @@ def _by_prefix(entries: Sequence[Entry], prefix: str) -> list[int]:
     return [entry.key for entry in (alone or jobs)[:1]] if len(alone or jobs) == 1 else []
 
 
-def _attached(session: Session, reference: str) -> int:
-    try:
-        return session.attach(reference)._key
-    except UnknownJob:
-        raise UnknownJob(f"there is no job {reference!r} at {session.scheduler.name}; see 'jobyard ls'") from None
-
-
 def listing(contact: str | None, *, newest: int | None) -> Sequence[Entry]:
-    """Records of the command's jobs, oldest first; ``newest``: only so many of the last ones."""
-    with open_session(contact) as session:
-        entries = session._keeper_now().entries(newest=newest)
-        return session._keeper_now().entries(newest=newest) if refresh(session, entries) else entries
+    """Records of this user's jobs, whichever session submitted them, or of the session that the contact names; oldest first.
+
+    ``newest``: only so many of the last ones.
+    """
+    from ..contact import Contact
+    from ..keeper import SeesSessions
+    from ..session import Session
+
+    with ExitStack() as stack:
+        own = stack.enter_context(open_session(contact))
+        keeper, sessions = own._keeper_now(), [own]
+        if isinstance(keeper, SeesSessions) and not _names_session(contact):
+            base = Contact.parse(own.contact)
+            others = [name for name in keeper.recent_sessions(newest) if name != keeper.session_id]
+            sessions += [stack.enter_context(Session(base.with_session(name))) for name in others]
+        entries: dict[str, Entry] = {}
+        for session in sessions:
+            mine = session._keeper_now().entries(newest=newest)
+            if refresh(session, mine):
+                mine = session._keeper_now().entries(newest=newest)
+            # A job that another session only follows is listed as its own session has it.
+            entries.update({entry.token: entry for entry in mine if not entry.foreign or entry.token not in entries})
+        chosen = sorted(entries.values(), key=lambda entry: (entry.submitted_at, entry.key))
+        return chosen if newest is None else chosen[-newest:]
 
 
 def refresh(session: Session, entries: Iterable[Entry]) -> bool:
@@ -179,6 +227,14 @@ def records(session: Session, jobs: Sequence[Job]) -> list[Entry]:
 
 
 # Saying ---------------------------------------------------------------------------------------------------------------
+
+
+def shown_id(job: Job) -> str:
+    """What a job is called in a message: its native id, or its token while the scheduler has told none."""
+    try:
+        return job.native_id
+    except UnknownJob:
+        return job.token
 
 
 def shown_state(entry: Entry) -> str:

@@ -27,20 +27,20 @@ def command(contact: str | None, jobs: tuple[str, ...], follow: bool, only: str 
     The bytes are passed on as they are. Output that went to files of the job's own choice is read from these.
     """
     from .follow import Pace, Streams
-    from .jobs import find, open_session, records
+    from .jobs import found, records, shown_id
 
     status = 0
-    with open_session(contact) as session:
-        chosen = find(session, jobs)
-        records(session, chosen)
-        outputs = [Streams(job, out=only != "err", err=only != "out") for job in chosen]
+    with found(contact, jobs) as groups:
+        for session, chosen in groups:
+            records(session, chosen)
+        outputs = [(job, Streams(job, out=only != "err", err=only != "out")) for _, chosen in groups for job in chosen]
         try:
-            for output in outputs:
+            for _, output in outputs:
                 output.look()
                 if lines is not None:
                     for follower in output.followers:
                         follower.skip_to_last(lines)
-            pace, unfinished = Pace(), list(zip(chosen, outputs, strict=True))
+            pace, unfinished = Pace(), outputs
             while unfinished:
                 # Looked at before the copy: what a job wrote before it ended is copied after it was seen to have ended.
                 going = [pair for pair in unfinished if follow and not pair[0].state.final]
@@ -48,14 +48,14 @@ def command(contact: str | None, jobs: tuple[str, ...], follow: bool, only: str 
                 unfinished = going
                 if unfinished:
                     try:
-                        session.wait_any([job for job, _ in unfinished], timeout=pace.next(True in copied))
+                        unfinished[0][0].wait(pace.next(True in copied))
                     except TimeoutError:
                         continue
-            for job, output in zip(chosen, outputs, strict=True):
+            for job, output in outputs:
                 if not any(follower.seen for follower in output.followers):
-                    status = complain(f"job {job.native_id} {_without_output(job)}", 1)
+                    status = complain(f"job {shown_id(job)} {_without_output(job)}", 1)
         finally:
-            for output in outputs:
+            for _, output in outputs:
                 output.close()
     return status
 

@@ -22,7 +22,7 @@ _FINAL = ("done", "failed", "cancelled")
 def command(contact: str | None, newest: int, everything: bool, unfinished: bool, states: tuple[str, ...], as_json: bool) -> int:
     """List jobs, the newest last.
 
-    Those that this user submitted by the command; --contact with a session lists the jobs of that session.
+    All that this user submitted, by the command or by a program; --contact with a session lists the jobs of that session.
     """
     from .jobs import listing, record, shown_state
     from .output import moment, print_json, print_table

@@ -33,18 +33,18 @@ def command(contact: str | None, words: tuple[str, ...], **values: Any) -> int:
     and 1, with the reason, where it was cut short or could not run.
     """
     from .endings import exit_status
-    from .jobs import open_session
+    from .jobs import open_session, shown_id
     from .sending import submission
 
     with _interrupts() as interrupts, open_session(contact) as session:
-        job = session.submit(words, **submission(session, values))
+        job = session.submit(words, **submission(session, contact, values))
         try:
             ending = _follow(job, interrupts)
         except KeyboardInterrupt:
-            return complain(f"job {job.native_id} was told to end, and may not have yet", INTERRUPTED)
+            return complain(f"job {shown_id(job)} was told to end, and may not have yet", INTERRUPTED)
         job.reap()
-    status, needs_saying = exit_status(ending)
-    return complain(f"job {job.native_id} {ending}", status) if needs_saying else status
+        status, needs_saying = exit_status(ending)
+        return complain(f"job {shown_id(job)} {ending}", status) if needs_saying else status
 
 
 class _Interrupts:
@@ -107,6 +107,7 @@ class _Line:
     def show(self) -> None:
         """Draw it while the job waits."""
         from ..units import format_duration
+        from .jobs import shown_id
         from .output import plain
 
         waited_s = time.monotonic() - self._began_at
@@ -117,7 +118,7 @@ class _Line:
             self._active = False
             return
         reason = self._job.reason
-        text = f"job {self._job.native_id} {state}, {format_duration(waited_s)}{f': {reason}' if reason else ''}"
+        text = f"job {shown_id(self._job)} {state}, {format_duration(waited_s)}{f': {reason}' if reason else ''}"
         width = shutil.get_terminal_size().columns - 1
         sys.stderr.write(f"\r\x1b[K{plain(text)[:width]}")
         sys.stderr.flush()

@@ -23,16 +23,17 @@ __all__ = ["command"]
 @common
 def command(contact: str | None, jobs: tuple[str, ...], as_json: bool) -> int:
     """Show all that is known of jobs: what was asked, what became of it, and how it ended."""
-    from .jobs import find, open_session, records
+    from .jobs import found, records
     from .output import print_json
 
-    with open_session(contact) as session:
-        chosen = find(session, jobs)
-        entries = records(session, chosen)
+    with found(contact, jobs) as groups:
+        known = [
+            (session, job, entry) for session, chosen in groups for job, entry in zip(chosen, records(session, chosen), strict=True)
+        ]
         if as_json:
-            print_json([_data(job, entry, session.contact) for job, entry in zip(chosen, entries, strict=True)])
+            print_json([_data(job, entry, session.contact) for session, job, entry in known])
             return 0
-        for number, (job, entry) in enumerate(zip(chosen, entries, strict=True)):
+        for number, (_, job, entry) in enumerate(known):
             if number:
                 click.echo()
             _print(job, entry)

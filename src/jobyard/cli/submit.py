@@ -33,7 +33,7 @@ def command(contact: str | None, words: tuple[str, ...], array: str | None, as_j
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--array") from error
     with open_session(contact) as session:
-        fields = submission(session, values)
+        fields = submission(session, contact, values)
         if indices is None:
             job = session.submit(words, **fields)
             token, native_id = job.token, job.native_id

@@ -16,13 +16,15 @@ __all__ = ["command"]
 def command(contact: str | None, jobs: tuple[str, ...], as_json: bool) -> int:
     """Show the evidence for a job's state, in order: what was observed, and what followed from it."""
     from ..job import to_data
-    from .jobs import find, open_session, records, shown_state
+    from .jobs import found, records, shown_state
     from .output import moment, plain, print_json
 
-    with open_session(contact) as session:
-        chosen = find(session, jobs)
-        entries = records(session, chosen)
-        evidence = [(entry, list(job.why())) for job, entry in zip(chosen, entries, strict=True)]
+    with found(contact, jobs) as groups:
+        evidence = [
+            (entry, list(job.why()))
+            for session, chosen in groups
+            for job, entry in zip(chosen, records(session, chosen), strict=True)
+        ]
         if as_json:
             print_json(
                 [
