@@ -24,9 +24,11 @@ def contact() -> Iterator[str]:
 
 @pytest.fixture
 def session(contact: str) -> Iterator[Session]:
-    """A fresh session."""
+    """A fresh session. What a failing test leaves running is ended, so that it fails alone."""
     with Session(contact) as session:
         yield session
+        if not session.closed:
+            session.cancel()
 
 
 @pytest.fixture

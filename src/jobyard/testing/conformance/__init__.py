@@ -8,6 +8,8 @@ An adapter's test module gives two fixtures and one line for each area::
     def session():
         with jobyard.Session("mine") as session:
             yield session
+            if not session.closed:
+                session.cancel()  # what a failing test leaves running would get in the way of the next
 
     @pytest.fixture
     def features(session):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobyard import Job, JobState, Session
-from jobyard.errors import InvalidJob, UnknownJob, WrongState
+from jobyard.errors import InvalidJob, SubmitError, UnknownJob, WrongState
 
 from .. import jobs
 from .support import Features, client, eventually, finish, open_gate, reach
@@ -168,7 +168,7 @@ class Litter:
     def test_a_refused_submission_leaves_nothing(self, session: Session) -> None:
         before = _count_files()
         for fields in ({"memory": "3 flurb"}, {"after": "0" * 32}, {"queue": "no-such-queue", "account": "no-such-account"}):
-            with pytest.raises((InvalidJob, UnknownJob)):
+            with pytest.raises((InvalidJob, UnknownJob, SubmitError)):
                 session.submit(jobs.succeed(), **fields)
         assert _count_files() == before
         assert session.jobs() == []

@@ -127,7 +127,7 @@ class Client:
             _LOGIN,
             sink,
             clock=lambda: world.now,
-            monotonic=lambda: world.clock_s,
+            monotonic=world.clock_s,
             sleep=world.advance,
             threaded=False,
         )

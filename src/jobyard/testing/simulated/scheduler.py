@@ -42,8 +42,8 @@ class SimulatedScheduler:
     """A scheduler in memory. Its answers show the world as it is, unless the plan has them go wrong.
 
     ``nonce_of`` tells the nonce in a submission's job.json, which receipts must carry. ``shown`` records, by native id and time
-    of submission, each word that a job is over in an answer that arrived; ``known`` without those that a client took
-    into its grave.
+    of submission, each word that a job is over in an answer that arrived; ``known`` without those that nobody
+    asked for, and those that a client took into its grave.
     """
 
     name = "simulated"
@@ -75,8 +75,8 @@ class SimulatedScheduler:
         check_capabilities(self.name, self.capabilities, description, kind=kind, tasks=tasks, max_running=max_running)
 
     def prepare(self, submission: Submission) -> Mapping[str, bytes]:
-        """No batch script: nothing runs."""
-        return {}
+        """A batch script, by whose presence a folder is known to be whole. Nothing runs it."""
+        return {"run.sh": b"#!/bin/sh\nexit 125\n"}
 
     def _asked(self, what: str) -> None:
         self.plan.life.tick()
@@ -136,7 +136,7 @@ class SimulatedScheduler:
             rows += (Row(native_id="424242", state=JobState.RUNNING, native_state="RUNNING", name="stranger"),)
         answer = self._spoilt(rows, fault)
         self._earlier.append(rows)
-        return self._arrives(answer, fault)
+        return self._arrives(answer, fault, native_ids)
 
     def account(self, native_ids: Collection[str]) -> Answer:
         """Accounting, of those asked for."""
@@ -153,7 +153,7 @@ class SimulatedScheduler:
         )
         if fault in (Fault.STALE, Fault.DOUBLED, Fault.STRANGERS, Fault.MISSING):
             fault = Fault.SHUFFLED  # a record that is written neither changes nor goes
-        return self._arrives(self._spoilt(rows, fault), fault)
+        return self._arrives(self._spoilt(rows, fault), fault, native_ids)
 
     def begin(self) -> None:
         """The client begins something: what arrives from now on may not be recorded yet when it dies."""
@@ -165,15 +165,16 @@ class SimulatedScheduler:
             self.known[place].remove(ending)
         self._fresh.clear()
 
-    def _arrives(self, answer: Answer, fault: Fault | None) -> Answer:
+    def _arrives(self, answer: Answer, fault: Fault | None, asked: Collection[str]) -> Answer:
         if fault is Fault.CRASH_AFTER:
             raise self.plan.life.die()
         for row in answer.rows:
             if row.ended and row.submitted_at is not None:
                 place = row.native_id, row.submitted_at
                 self.shown.setdefault(place, []).append(row.ending)
-                self.known.setdefault(place, []).append(row.ending)
-                self._fresh.append((place, row.ending))
+                if row.native_id in asked:
+                    self.known.setdefault(place, []).append(row.ending)
+                    self._fresh.append((place, row.ending))
         return answer
 
     def listed(self) -> Sequence[Row]:
