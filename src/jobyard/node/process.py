@@ -44,7 +44,7 @@ __all__ = [
 
 _NAMES = ("HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM", "XCPU")
 NOTED = {getattr(signal, "SIG" + name): "SIG" + name for name in _NAMES}
-TOLD_TO_END = ("SIGINT", "SIGQUIT", "SIGALRM", "SIGTERM", "SIGXCPU")
+TOLD_TO_END = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGALRM", "SIGTERM", "SIGXCPU")
 FAULTS = tuple(getattr(signal, "SIG" + name) for name in ("SEGV", "ABRT", "BUS", "FPE", "ILL", "SYS", "PIPE"))
 
 
