@@ -99,7 +99,7 @@ def test_indices_as_runs(indices: list[int]) -> None:
 
 
 def test_a_thousand_tasks_in_milliseconds() -> None:
-    """Fifty at most."""
+    """Fifty at most, of processor time: what else runs here does not count."""
     environment = {f"NAME_{number}": "x" * 50 for number in range(20)}
     tasks = [
         describe(
@@ -109,9 +109,9 @@ def test_a_thousand_tasks_in_milliseconds() -> None:
     ]
     taken = []
     for _ in range(7):
-        began = time.perf_counter()
+        began = time.process_time()
         files = render(_submission(tasks[0], Kind.LIKE, tuple(range(1000))), TRAITS, [], nonce="n", shepherd="/s", tasks=tasks)
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     assert files["tasks.jsonl"].count(b"\n") == 1000
     assert len(files["tasks.jsonl"]) < 120_000
     assert min(taken) < 0.05
