@@ -195,11 +195,15 @@ def test_an_overflow_of_the_kernels_queue_loses_no_name(tmp_path: Path, monkeypa
     with FolderWatch("local") as watch:
         watch.add(map(str, folders))
         assert watch._inotify is not None
-        lost = iter([[(-1, 0x4000, b"")]])
+        real = watch._inotify.read
+
+        def overflown() -> list[tuple[int, int, bytes]]:
+            lost = list(real())
+            return [(-1, 0x4000, b"")] if lost else []
+
+        monkeypatch.setattr(watch._inotify, "read", overflown)
         for folder in folders:
             (folder / f"f{folder.name}").write_bytes(b"")
-        real = watch._inotify.read
-        monkeypatch.setattr(watch._inotify, "read", lambda: next(lost, None) or real())
         found = watch.wait(10)
     assert {(item.folder, item.name) for item in found} == {(str(folder), f"f{folder.name}") for folder in folders}
 
