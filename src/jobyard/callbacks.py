@@ -20,8 +20,9 @@ _THREADS = 4
 class Callbacks:
     """Runs calls in lanes: those of one lane one after the other, lanes beside each other. Threads start on demand."""
 
-    def __init__(self, threads: int = _THREADS) -> None:
+    def __init__(self, threads: int = _THREADS, name: str = "jobyard-callback") -> None:
         self._most = threads
+        self._name = name
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._condition = threading.Condition(threading.Lock())
@@ -41,7 +42,7 @@ class Callbacks:
             self._lanes[lane] = deque([(function, arguments)])
             self._due.append(lane)
             if self._idle < len(self._due) and len(self._threads) < self._most:
-                thread = threading.Thread(target=self._work, name=f"jobyard-callback-{len(self._threads)}", daemon=True)
+                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
             else:

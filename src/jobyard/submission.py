@@ -33,6 +33,7 @@ __all__ = ["Submitter"]
 _logger = logging.getLogger("jobyard.submission")
 
 LOOK_AGAIN_S = 2.0  # a job that a look-up does not show may be shown by the next (shepherd-spike section 6)
+SIGN_S = 20.0  # how often a long call shows in the journal that this process lives
 UNANSWERED_S = 10.0  # how long a look-up is tried before the job is withdrawn
 _NO_TRAITS = Traits()
 
@@ -187,10 +188,13 @@ class Submitter:
         ranges = self._journal.intend([one.intent for one in prepared])
         first_array: str | None = None
         previous: str | None = None
-        sent = 0
+        sent, signed_s = 0, time.monotonic()
         try:
             for one, keys in zip(prepared, ranges, strict=True):
                 sent += 1
+                if time.monotonic() - signed_s > SIGN_S:  # others must not take these intents for a dead process's
+                    self._journal.renew()
+                    signed_s = time.monotonic()
                 if one.part.chained and previous is not None:
                     one = self._chained(one, previous)
                 if one.never is not None:
@@ -251,7 +255,6 @@ class Submitter:
     def _send(self, one: _Prepared) -> Accepted:
         submission = one.submission
         token = submission.token
-        self.unsettled.add(token)
         try:
             try:
                 self._work.create(token, one.files)
@@ -261,16 +264,15 @@ class Submitter:
         except BaseException as error:
             if isinstance(error, JobyardError | OSError):
                 self._drop(token)  # refused, or withdrawn: nothing of it stays
-                self.unsettled.discard(token)
                 if isinstance(error, OSError) and not isinstance(error, JobyardError):
                     raise SubmitError(
                         f"the job's folder {submission.folder} cannot be written: {error.strerror or error}"
                     ) from error
             else:
                 withdraw(submission.folder, len(one.part.positions))  # Ctrl-C: the tracker settles what is left
+                self.unsettled.add(token)
             raise
         self._accept(submission, accepted, one.intent.terms)
-        self.unsettled.discard(token)
         return accepted
 
     def _accept(self, submission: Submission, accepted: Accepted, terms: Terms) -> None:

@@ -11,15 +11,16 @@ Commands run on a small pool, so that one that hangs delays no receipt. A test c
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from .errors import JobyardError, NoScheduler, SchedulerUnavailable, TransportError
+from .callbacks import Callbacks
+from .errors import JobyardError, NoScheduler, SchedulerUnavailable, TransportError, UnknownJob
 from .evidence import JobFacts, from_row, ours
 from .job import Observation, Source, Transition
 from .journal import Change, JobRow, Journal, SubmissionRow
@@ -110,7 +111,8 @@ class Tracker:
         self._shortest_s = shortest_s
         self._clock = clock
         self._monotonic = monotonic
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="jobyard-query") if commands else None
+        # Daemon threads: a command that hangs must not keep the program from ending.
+        self._pool = Callbacks(2, "jobyard-query") if commands else None
         self._lock = threading.RLock()  # of the step
         self._jobs: dict[int, _Tracked] = {}
         self._submissions: dict[str, SubmissionRow] = {}  # by token: those with unfinished jobs
@@ -130,6 +132,7 @@ class Tracker:
         self._next_renew_s = now_s
         self._next_repair_s = now_s
         self._failures = 0
+        self._last_poll: float | None = None  # by another process, as far as it was noticed
         self.trouble: tuple[float, str] | None = None  # since when, and why, the scheduler does not answer
         self._loaded = False
         self._written: set[int] = set()  # keys that were recorded by this object since the feed was read
@@ -188,7 +191,7 @@ class Tracker:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(5.0)
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.close()
         self._receipts.close()
 
     def _run(self) -> None:
@@ -358,13 +361,22 @@ class Tracker:
         urgent = any(self._wants_word(key) for key in self._pending)
         interval_s = min(self._interval_s, URGENT_S if urgent and not self._failures else self._interval_s)
         if not self._journal.claim_poll(self._login, interval_s * 0.9):
-            self._next_query_s = now_s + interval_s / 2  # somebody else asks for all of us
+            self._others_asked(now_s, interval_s)
             return
         others = {row.key: row for row in self._journal.unfinished(login=self._login) if row.key not in self._jobs}
         ids = {tracked.facts.native_id for tracked in self._jobs.values()} | {row.facts.native_id for row in others.values()}
         asked = sorted(one for one in ids if one is not None)
         if asked:
             self._command("queue", lambda: self._scheduler.query(asked), lambda answer: self._queue_answer(answer, others, now_s))
+
+    def _others_asked(self, now_s: float, interval_s: float) -> None:
+        """Another process asks for all of us: the interval grows with its questions as with our own."""
+        last = self._journal.last_poll(self._login)
+        if last != self._last_poll:
+            self._last_poll = last
+            self._interval_s = min(self._interval_s * 1.5, max(LONGEST_S, self._shortest_s))
+        since_s = max(0.0, self._clock() - last) if last is not None else 0.0
+        self._next_query_s = now_s + max(interval_s - since_s, self._shortest_s / 4)
 
     def _wants_word(self, key: int) -> bool:
         """Its receipt is there, and only the scheduler's word is missing."""
@@ -462,6 +474,8 @@ class Tracker:
                     if change.key in self._jobs:
                         self._written.add(change.key)
                         self._note_pending(change.key, change.facts)
+                    elif change.facts.state.final:
+                        self._ended_elsewhere(tracked.submission)
             todo = {}
             for key, row in missed.items():  # somebody wrote first: decide again on what they wrote
                 if row is None:
@@ -473,6 +487,12 @@ class Tracker:
                 self._feed()
         return moved
 
+    def _ended_elsewhere(self, submission: SubmissionRow) -> None:
+        """A job of another session ended, which nobody may follow: its folder goes with the last job of its submission."""
+        rows = self._journal.rows(range(submission.first_key, submission.first_key + submission.jobs))
+        if all(row.facts.state.final for row in rows):
+            self._over(submission)
+
     # Repair ---------------------------------------------------------------------------------------------------------------------
 
     def _repair(self, now_s: float) -> None:
@@ -481,7 +501,9 @@ class Tracker:
             return
         self._next_repair_s = now_s + RENEW_S
         stale = self._journal.stale_intents(self._login)
-        stale += [self._journal.submission(token) for token in list(self._submitter.unsettled) if self._still_there(token)]
+        for token in list(self._submitter.unsettled):
+            with contextlib.suppress(UnknownJob):
+                stale.append(self._journal.submission(token))
         if stale:
             submitter = self._submitter
 
@@ -489,9 +511,6 @@ class Tracker:
                 return submitter.repair(stale)
 
             self._command("repair", work, self._repaired)
-
-    def _still_there(self, token: str) -> bool:
-        return token not in self._submissions
 
     def _repaired(self, rows: Any) -> None:
         if isinstance(rows, JobyardError):
@@ -518,12 +537,13 @@ class Tracker:
                 take(answer)
 
             self._answers.append(taken)
-            self._receipts.wake()
+            if not self._stopped.is_set():
+                self._receipts.wake()
 
         if self._pool is None:
             run()
         else:
-            self._pool.submit(run)
+            self._pool.call(name, run)
 
 
 def _decided(key: int, tracked: _Tracked, observations: Sequence[Observation], now: float, clock_s: float) -> Change | None:
