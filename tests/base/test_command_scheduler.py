@@ -203,6 +203,23 @@ def every_call(scheduler: CommandScheduler) -> Iterator[Callable[[], object]]:
     yield scheduler.version
 
 
+def test_accounting_is_not_asked_for_what_the_queue_has(bench: Bench, cell: Cell) -> None:
+    submission = bench.make(hold=True)
+    accepted = bench.accept(submission)
+    cell.fault("account", "garbage")
+    assert bench.scheduler.find([submission]) == {submission.token: accepted}
+    assert bench.scheduler.commands_run["find"] == 1
+    with pytest.raises(SchedulerUnavailable, match="standin-account"):
+        bench.scheduler.find([submission, bench.make()])
+    assert bench.scheduler.commands_run["find"] == 3
+
+
+def test_a_queue_that_fails_is_not_made_up_for_by_the_accounting(bench: Bench, cell: Cell) -> None:
+    cell.fault("queue", "exit", times=1)
+    with pytest.raises(SchedulerUnavailable):
+        bench.scheduler.find([bench.make()])
+
+
 # Control ------------------------------------------------------------------------------------------------------------
 
 

@@ -247,7 +247,7 @@ class Dialect(Protocol):
         """Commands whose answers tell which tokens are there: queue first, then accounting."""
 
     def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
-        """As Scheduler.find."""
+        """As Scheduler.find, from the answers so far; the next command is run only while a token is missing."""
 
     def query_command(self, native_ids: Collection[str]) -> Command:
         """One command for the queue."""

@@ -101,10 +101,20 @@ class CommandScheduler:
     def find(self, submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
         if not submissions:
             return {}
-        results = [self._run("find", command) for command in self.dialect.find_commands(submissions)]
         wanted = {submission.token for submission in submissions}
-        found = self._read(results[-1], lambda: self.dialect.parse_find(results, submissions))
-        return {token: accepted for token, accepted in found.items() if token in wanted}
+        results: list[Result] = []
+        commands = self.dialect.find_commands(submissions)
+        for number, command in enumerate(commands, 1):
+            results.append(self._run("find", command))
+            try:
+                found = self._read(results[-1], lambda: self.dialect.parse_find(results, submissions))
+            except SchedulerUnavailable:
+                if number == len(commands):
+                    raise
+            else:
+                if number == len(commands) or wanted <= found.keys():
+                    return {token: accepted for token, accepted in found.items() if token in wanted}
+        raise SchedulerUnavailable(f"{self.name} has no command that tells which submissions it knows")
 
     # What became of them
 
