@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 BUSY_S = 60.0  # how long another process's transaction is waited for; each of ours takes milliseconds
 _SLICE_S = 1.0  # SQLite waits that long at a time, so that Ctrl-C is heard between
+_FORK_S = 5.0  # how long a fork waits for the transactions of other threads
 _READERS = 4  # connections kept for reading
 _OPENING: dict[int, threading.Lock] = {}  # by process: closing a descriptor of the file drops the process's locks on it
 _LEFT_BEHIND: list[sqlite3.Connection] = []  # a forked child must neither use nor close its parent's connections
@@ -85,6 +86,60 @@ def from_sql(value: Any) -> str | None:
     return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
+class _Gate:
+    """No fork while a thread is inside SQLite: its own locks are the process's, and a child would wait for them for ever."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._forking = False
+        self._registered = False
+        self._mine = threading.local()
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """What is done within calls SQLite."""
+        depth: int = getattr(self._mine, "depth", 0)
+        with self._changed:
+            while self._forking and not depth:
+                self._changed.wait()
+            self._inside += 1
+            self._mine.depth = depth + 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._mine.depth = depth
+                self._inside -= 1
+                if not self._inside:
+                    self._changed.notify_all()
+
+    def register(self) -> None:
+        """From now on this process's forks wait: not at all, or for as long as a transaction takes."""
+        with self._changed:
+            if not self._registered:
+                self._registered = True
+                os.register_at_fork(before=self._before, after_in_parent=self._parent, after_in_child=self._child)
+
+    def _before(self) -> None:
+        self._changed.acquire()
+        self._forking = True
+        self._changed.wait_for(lambda: not self._inside, _FORK_S)
+
+    def _parent(self) -> None:
+        self._forking = False
+        self._changed.notify_all()
+        self._changed.release()
+
+    def _child(self) -> None:
+        self._changed = threading.Condition()
+        self._inside, self._forking = 0, False
+        self._mine.depth = 0
+
+
+_GATE = _Gate()
+
+
 class _Task:
     """A write that waits for its turn in a shared commit."""
 
@@ -107,7 +162,8 @@ class Store:
         self._closed = False
         self._broken: str | None = None
         self._reset()
-        with self.errors():
+        _GATE.register()
+        with self.errors(), _GATE.inside():
             self._writer = self._open_first()
 
     def _reset(self) -> None:
@@ -243,8 +299,9 @@ class Store:
             self._pid = os.getpid()
             self._reset()
             if not self._closed:
-                self._writer = self._connect()
-                self._writer.execute("PRAGMA synchronous = FULL")
+                with _GATE.inside():
+                    self._writer = self._connect()
+                    self._writer.execute("PRAGMA synchronous = FULL")
         if self._closed:
             raise JournalError(f"the journal {self.path} was closed")
         if self._broken is not None:
@@ -258,7 +315,7 @@ class Store:
         self._ready()
         with self._readers_lock:
             connection = self._readers.pop() if self._readers else None
-        with self.errors():
+        with self.errors(), _GATE.inside():
             if connection is None:
                 connection = self._connect()
             try:
@@ -276,7 +333,7 @@ class Store:
     def data_version(self) -> int:
         """A number that changes when another connection, of any process, has committed."""
         self._ready()
-        with self.errors(), self._watcher_lock:
+        with self.errors(), self._watcher_lock, _GATE.inside():
             watcher = self._watcher = self._watcher or self._connect()
             return int(self._patiently(lambda: watcher.execute("PRAGMA data_version").fetchone()[0]))
 
@@ -295,7 +352,8 @@ class Store:
             while not task.done.is_set():
                 with self._write_lock:
                     if not task.done.is_set():
-                        self._turn()
+                        with _GATE.inside():
+                            self._turn()
         except BaseException:
             self._withdraw(task)
             raise
@@ -305,7 +363,7 @@ class Store:
 
     def _withdraw(self, task: _Task) -> None:
         """After Ctrl-C: a write that is not yet committed is not made."""
-        with self._write_lock:
+        with self._write_lock, _GATE.inside():
             self._finish()
             with self._queue_lock:
                 if task in self._queue:
@@ -382,14 +440,14 @@ class Store:
             _LEFT_BEHIND.extend([self._writer, *self._readers, *([self._watcher] if self._watcher else [])])
             self._closed = True
             return
-        with self._write_lock:
+        with self._write_lock, _GATE.inside():
             self._closed = True
             self._writer.close()
-        with self._readers_lock:
+        with self._readers_lock, _GATE.inside():
             for connection in self._readers:
                 connection.close()
             self._readers.clear()
-        with self._watcher_lock:
+        with self._watcher_lock, _GATE.inside():
             if self._watcher is not None:
                 self._watcher.close()
                 self._watcher = None
