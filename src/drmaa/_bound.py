@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from jobyard import Contact, Job, JobArray, JobState, JobyardError, Session, SessionClosed, UnknownJob
+from jobyard import Contact, Job, JobArray, JobState, JobyardError, Session, SessionClosed, UnknownJob, Usage, WrongState
 from jobyard.fronts import Action, By
 
 from . import _values, const
+from ._accounts import Accounts
 from ._describe import FIELDS, Place, describe
 from ._faults import translate
 from ._info import JobInfo, final_state, job_info, unknown_ending
@@ -24,6 +25,8 @@ from .errors import (
     NoRusageException,
     coded,
 )
+
+SLICE_S = 1.0  # how long wait(ANY) looks at the jobs that there were when it began
 
 _UNFINISHED = {
     JobState.NEW: const.JobState.QUEUED_ACTIVE,
@@ -66,6 +69,12 @@ class Bound:
         self._scheduler = parsed.scheduler
         policy = parsed.option("nonzero_exit")
         self._nonzero_done = self._vendor.nonzero_done if policy is None else policy == "done"
+        self.left = False  # exit() was called; guarded by the owner's lock
+        self._accounts = (
+            Accounts(self.engine.scheduler)
+            if parsed.option("usage") == "accounting" and self.engine.capabilities.accounting and not self.engine.capabilities.push
+            else None
+        )
         self._others: Session | None = None  # where jobs of other sessions are followed, so that ANY and ALL never mean them
         self._jobs: dict[str, Job] = {}
         self._foreign: dict[str, Job] = {}
@@ -104,6 +113,10 @@ class Bound:
             raise translate(error) from error
         except (JobyardError, MemoryError) as error:
             raise translate(error) from error
+        except Exception as error:
+            if waiting and self.left:  # what it used was closed under it
+                raise coded(ExitTimeoutException, "the session was left by another thread while this one waited") from error
+            raise
 
     # What it is -------------------------------------------------------------------------------------------------------------
 
@@ -236,8 +249,10 @@ class Bound:
         if not jobs:
             return
         for job, error in engine.control(_ACTIONS[action], jobs).items():
-            if error is None or (job.state.final and (len(jobs) > 1 or action == const.JobControlAction.TERMINATE)):
-                continue  # it ended meanwhile
+            if error is None or (job.state.final and len(jobs) > 1):
+                continue
+            if action == const.JobControlAction.TERMINATE and (job.state.final or isinstance(error, WrongState)):
+                continue  # it has ended meanwhile; the scheduler may know that before we do
             raise translate(error, action) from error
 
     # Waiting ------------------------------------------------------------------------------------------------------------------
@@ -247,11 +262,13 @@ class Bound:
         if job_id == _values.ALL:
             raise coded(InvalidArgumentException, "wait() is for one job, or for JOB_IDS_SESSION_ANY; synchronize() takes ALL")
         if job_id == _values.ANY:
-            return self._taken(self.engine.take(timeout=timeout))
+            return self._wait_accounted(None, timeout) if self._accounts else self._taken(self.engine.take(timeout=timeout))
         found = self._find(job_id)
         if isinstance(found, JobArray):
             return self._wait_array(found, timeout)
         if found is not None:
+            if self._accounts:
+                return self._wait_accounted(found, timeout)
             return self._taken(self.engine.take([found], timeout=timeout))
         foreign = None if job_id in self._foreign_taken else self._attach(job_id)
         if foreign is None:
@@ -261,6 +278,33 @@ class Bound:
         self._foreign_taken.add(job_id)
         self._foreign.pop(job_id, None)
         return _info(job_id, ending)
+
+    def _wait_accounted(self, job: Job | None, timeout: float | None) -> JobInfo:
+        """As ``wait``, for this job or for any; it is reaped only once accounting knows it too, or has none to come."""
+        assert self._accounts is not None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if job is None:
+                unreaped = self.engine.jobs(unreaped=True)
+                if not unreaped:
+                    raise _unknown("any")
+                # In slices, since jobs that other threads submit meanwhile count too.
+                try:
+                    chosen = self.engine.wait_any(unreaped, timeout=SLICE_S if left is None else min(left, SLICE_S))
+                except TimeoutError:
+                    if left == 0.0 or (left is not None and left <= SLICE_S):
+                        raise
+                    continue
+            else:
+                job.wait(left)
+                chosen = job
+            record = self._accounts.record(chosen, deadline, lambda: self.left)
+            if self.engine.reap([chosen]):
+                self._forget(chosen.native_id)
+                return _info(chosen.native_id, chosen.ending, record)
+            if job is not None:
+                raise _unknown(job.native_id)
 
     def _wait_array(self, array: JobArray, timeout: float | None) -> JobInfo:
         """Wait for all tasks, reap them; the answer is the first failed task's, else the last one's."""
@@ -313,7 +357,7 @@ def _unknown(job_id: str) -> InvalidJobException:
     return error
 
 
-def _info(job_id: str, ending: Any) -> JobInfo:
+def _info(job_id: str, ending: Any, record: Usage | None = None) -> JobInfo:
     if unknown_ending(ending):
         raise coded(NoRusageException, f"no usage information was returned for the completed job {job_id}: {ending}")
-    return job_info(job_id, ending)
+    return job_info(job_id, ending, record)

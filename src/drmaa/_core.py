@@ -15,6 +15,8 @@ from . import _values
 from .errors import (
     AlreadyActiveSessionException,
     DefaultContactStringException,
+    DrmsExitException,
+    DrmsInitException,
     InvalidContactStringException,
     NoActiveSessionException,
     UnsupportedAttributeException,
@@ -50,13 +52,19 @@ class SessionCore:
 
     def exit(self) -> None:
         """Leave. Jobs go on; short calls of other threads finish first, those that wait are woken."""
+        from jobyard import JobyardError
+
         self._mind_fork()
         with self._lock:
             bound = self._require()
             self._bound = None
             while bound.busy:
                 self._left.wait()
-        bound.close()
+            bound.left = True
+        try:
+            bound.close()
+        except JobyardError as error:
+            raise coded(DrmsExitException, error) from error
 
     def require_active(self) -> None:
         """NoActiveSession (5) where there is none."""
@@ -198,12 +206,16 @@ class SessionCore:
 
 
 def _open(contact: str) -> Bound:
+    from jobyard import JobyardError
+
     from ._bound import Bound
     from ._faults import translate
 
     try:
         return Bound(contact or None)
-    except Exception as error:
+    except OSError as error:
+        raise coded(DrmsInitException, error) from error
+    except JobyardError as error:
         ours = translate(error)
         if not contact and type(ours) is InvalidContactStringException:
             ours = coded(DefaultContactStringException, error)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .const import JobState
 
 if TYPE_CHECKING:
-    from jobyard import Ending
+    from jobyard import Ending, Usage
 
 
 class _Fields(NamedTuple):
@@ -63,8 +63,11 @@ def unknown_ending(ending: Ending | None) -> bool:
     return not known and ending.cause in ("lost", "unknown")
 
 
-def job_info(job_id: str, ending: Ending) -> JobInfo:
-    """JobInfo of an ending. At most one of exited, signalled and aborted is true; none where it is not known how it ended."""
+def job_info(job_id: str, ending: Ending, record: Usage | None = None) -> JobInfo:
+    """JobInfo of an ending; ``record`` is what accounting says of its usage.
+
+    At most one of exited, signalled and aborted is true; none where it is not known how it ended.
+    """
     aborted = ending.aborted or ending.state == "cancelled" or ending.cause in _NEVER_RAN
     exited = ending.exit_code is not None and not aborted
     signaled = ending.signal is not None and not aborted and not exited
@@ -76,11 +79,11 @@ def job_info(job_id: str, ending: Ending) -> JobInfo:
         hasCoreDump=bool(signaled and ending.core_dumped),
         wasAborted=bool(aborted),
         exitStatus=ending.exit_code if exited and ending.exit_code is not None else 0,
-        resourceUsage=resource_usage(ending),
+        resourceUsage=resource_usage(ending, record),
     )
 
 
-def resource_usage(ending: Ending) -> dict[str, str]:
+def resource_usage(ending: Ending, record: Usage | None = None) -> dict[str, str]:
     """Usage under the names of the vendors' libraries and under normalised ones; what is not known is left out.
 
     Times are seconds (since the epoch for submission_time, start_time, end_time), ru_maxrss is KiB, maxvmem and acct_maxvmem
@@ -88,13 +91,23 @@ def resource_usage(ending: Ending) -> dict[str, str]:
     Grid Engine's. The scheduler's own record stands beside these, its names unchanged.
     """
     usage = ending.usage
+    native = usage.native if record is None else {**usage.native, **record.native}
+
+    def figure(name: str) -> float | None:
+        """The receipt's figure, else accounting's."""
+        value: float | None = getattr(usage, name)
+        return getattr(record, name) if value is None and record is not None else value
+
     number = _signal_number(ending.signal)
-    wall = usage.wall_s
+    wall = figure("wall_s")
     if wall is None and ending.began_at is not None and ending.ended_at is not None:
         wall = max(0.0, ending.ended_at - ending.began_at)
-    peak = _bytes(usage.native.get("maxvmem"))
+    resident = figure("max_rss_bytes")
+    peak = _bytes(native.get("maxvmem"))
     if peak is None:
-        peak = usage.max_rss_bytes
+        peak = resident
+    user, system = figure("user_s"), figure("system_s")
+    cpu = None if user is None and system is None else (user or 0.0) + (system or 0.0)
     known: dict[str, float | None] = {
         "submission_time": ending.submitted_at,
         "start_time": ending.began_at,
@@ -104,21 +117,21 @@ def resource_usage(ending: Ending) -> dict[str, str]:
         "wallclock": wall,
         "walltime": wall,
         "ru_wallclock": wall,
-        "cpu": usage.cpu_s,
-        "acct_cpu": usage.cpu_s,
-        "ru_utime": usage.user_s,
-        "ru_stime": usage.system_s,
-        "ru_maxrss": None if usage.max_rss_bytes is None else usage.max_rss_bytes / 1024,
+        "cpu": cpu,
+        "acct_cpu": cpu,
+        "ru_utime": user,
+        "ru_stime": system,
+        "ru_maxrss": None if resident is None else resident / 1024,
         "maxvmem": peak,
         "acct_maxvmem": peak,
-        "ru_minflt": usage.minor_faults,
-        "ru_majflt": usage.major_faults,
-        "ru_inblock": usage.read_blocks,
-        "ru_oublock": usage.written_blocks,
-        "ru_nvcsw": usage.voluntary_switches,
-        "ru_nivcsw": usage.involuntary_switches,
+        "ru_minflt": figure("minor_faults"),
+        "ru_majflt": figure("major_faults"),
+        "ru_inblock": figure("read_blocks"),
+        "ru_oublock": figure("written_blocks"),
+        "ru_nvcsw": figure("voluntary_switches"),
+        "ru_nivcsw": figure("involuntary_switches"),
     }
-    found = dict(usage.native)
+    found = dict(native)
     found.update({name: f"{value:.4f}" for name, value in known.items() if value is not None})
     if ending.host is not None:
         found["hostname"] = found["hosts"] = ending.host

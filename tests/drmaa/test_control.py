@@ -24,7 +24,6 @@ from drmaa_suite.run import (
     PATIENCE_S,
     RELEASE,
     RESUME,
-    SCHEDULER,
     SUSPEND,
     TERMINATE,
     Place,
@@ -55,9 +54,7 @@ def test_suspend_resume_wait(session: Shared, folder: Path) -> None:
     """ST_SUBMIT_SUSPEND_RESUME_WAIT; row 19: in a running job's life, what is refused gives its own code."""
     job = session.runJob(shell(folder, f"while [ ! -e {folder}/go ]; do sleep 0.02; done; exit 3"))
     until_state(job, JobState.RUNNING)
-    refused(session, job, RESUME)
-    if SCHEDULER != "gridengine":  # which takes a hold of a running job, and a release of one that is not held
-        refused(session, job, HOLD, RELEASE)
+    refused(session, job, RESUME, HOLD, RELEASE)
     session.control(job, SUSPEND)
     until_state(job, JobState.USER_SUSPENDED)
     refused(session, job, SUSPEND)
@@ -72,16 +69,14 @@ def test_held(session: Shared, folder: Path) -> None:
     """HOLD and RELEASE of a waiting job; what is refused there."""
     job = session.runJob(template(folder, jobSubmissionState="drmaa_hold"))
     refused(session, job, SUSPEND, RESUME)
-    if SCHEDULER != "gridengine":
-        refused(session, job, HOLD)
+    refused(session, job, HOLD)
     later = session.runJob(template(folder, startTime="2090/01/01 00:00"))
-    assert session.jobStatus(later) == JobState.SYSTEM_ON_HOLD
-    if SCHEDULER != "gridengine":
-        refused(session, later, RELEASE)
+    until_state(later, JobState.SYSTEM_ON_HOLD)
+    refused(session, later, RELEASE)
     session.control(later, HOLD)
-    assert session.jobStatus(later) == JobState.USER_SYSTEM_ON_HOLD
+    until_state(later, JobState.USER_SYSTEM_ON_HOLD)
     session.control(later, RELEASE)
-    assert session.jobStatus(later) == JobState.SYSTEM_ON_HOLD
+    until_state(later, JobState.SYSTEM_ON_HOLD)
     session.control(job, RELEASE)
     assert session.wait(job, PATIENCE_S).exitStatus == 0
 

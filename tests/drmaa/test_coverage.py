@@ -101,7 +101,7 @@ REASONS = {
     "mcpu program": "a parallel environment by a native option",
     "no_bin program": "Grid Engine's -b n by a native option",
     "perf program": "bench/drmaa.py",
-    "hold then release of a running job": "Grid Engine alone takes it; elsewhere 21 and 22, test_control::test_suspend_resume_wait",
+    "hold then release of a running job": "Grid Engine's library takes it; here it is 21 and 22, as the specification has it",
 }
 ROWS = {
     1: "test_import::test_import_has_no_effects",

@@ -409,7 +409,7 @@ def test_start_time(session: Shared, folder: Path) -> None:
     """A start in the future is a system hold (ST_ATTRIBUTE_CHECK: it runs when its time has come)."""
     later = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(time.time() + 2))
     job = session.runJob(template(folder, startTime=later))
-    assert session.jobStatus(job) == JobState.SYSTEM_ON_HOLD
+    until_state(job, JobState.SYSTEM_ON_HOLD)
     info = session.wait(job, PATIENCE_S)
     assert info.exitStatus == 0
     assert float(info.resourceUsage["start_time"]) >= time.mktime(time.strptime(later, "%Y/%m/%d %H:%M:%S"))

@@ -124,7 +124,7 @@ def test_information(nobody: Place) -> None:
         assert all(type(text) is str and text for text in during)
         assert during[0] == drmaa.Session.contact
         assert "," not in during[0]
-        assert session.drmsInfo.split()[0] in ("local", "SGE", "SLURM", "IBM", "PBS", "Torque", "Condor")
+        assert session.drmsInfo.split()[0] in ("local", "standin", "SGE", "SLURM", "IBM", "PBS", "Torque", "Condor")
         assert during[2].startswith(during[1])
         assert str(session.version) == "1.0"
     assert (drmaa.Session.contact, drmaa.Session.drmsInfo, drmaa.Session.drmaaImplementation) == before

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -159,8 +160,8 @@ def test_fifty_threads(session: Shared, folder: Path) -> None:
             begun.wait(PATIENCE_S)
             job = session.runJob(slow if number % 5 == 0 else quick)
             jobs.append(job)
-            session.jobStatus(job)
             if number % 5 == 0:
+                session.jobStatus(job)  # nobody can have reaped this one yet
                 session.control(job, TERMINATE)
             infos.append(session.wait(ANY, PATIENCE_S))
 
@@ -276,6 +277,9 @@ def in_child(run: Callable[[], None]) -> int:
             signal.alarm(30)
             run()
             code = 0
+        except BaseException:
+            traceback.print_exc()  # pytest shows it where the test fails
+            raise
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

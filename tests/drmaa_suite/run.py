@@ -39,6 +39,7 @@ class Place:
         self.jobs = self.folder / "jobs"
         self.state = self.folder / "state"
         self.contact = CONTACT
+        self._stop: Callable[[], None] | None = None
         self._saved: dict[str, str | None] = {}
 
     def __enter__(self) -> Place:
@@ -51,10 +52,18 @@ class Place:
         }.items():
             self._saved[name] = os.environ.get(name)
             os.environ[name] = str(value)
+        if CONTACT == "standin":  # the stand-in's commands and server, in this place
+            from jobyard.testing.standin import install
+
+            cell = install(self.folder / "cell", slots=8)
+            self.contact = f"{cell.contact}&poll=0.1s"
+            self._stop = cell.stop
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+        if self._stop is not None:
+            self._stop()
         for name, value in self._saved.items():
             if value is None:
                 del os.environ[name]

@@ -1,0 +1,45 @@
+"""``usage=accounting``: awaiting the scheduler's own record of a job that has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from jobyard import Job, Scheduler, SchedulerUnavailable, SessionClosed, TransportError, Usage
+
+FIRST_S, LONGEST_S = 0.1, 5.0  # between two questions
+PATIENCE_S = 120.0  # accounting that has not heard of an ended job by then never will
+
+
+class Accounts:
+    """Asks a scheduler's accounting."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def record(self, job: Job, deadline: float | None, left: Callable[[], bool]) -> Usage | None:
+        """What accounting says of an ended job's usage; None where the receipt is all that there will be.
+
+        Asks until it is there. TimeoutError: ``deadline`` (of the monotonic clock) passed before. SessionClosed: ``left``
+        says so. None: a job that never began, or of which accounting has said nothing for two minutes of good answers.
+        """
+        ending = job.ending
+        if ending is None or ending.began_at is None:
+            return None
+        pause, unanswered_s, asked = FIRST_S, 0.0, time.monotonic()
+        while True:
+            try:
+                for row in self._scheduler.account([job.native_id]).rows:
+                    if row.native_id == job.native_id and row.ending is not None:
+                        return row.ending.usage
+            except (SchedulerUnavailable, TransportError):
+                unanswered_s += pause  # it did not answer: that time does not count
+            if left():
+                raise SessionClosed("the session was left")
+            now = time.monotonic()
+            if now - asked - unanswered_s > PATIENCE_S:
+                return None
+            if deadline is not None and now >= deadline:
+                raise TimeoutError(f"accounting does not know job {job.native_id} yet")
+            time.sleep(pause if deadline is None else min(pause, max(0.0, deadline - now)))
+            pause = min(pause * 1.5, LONGEST_S)
