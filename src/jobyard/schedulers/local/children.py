@@ -10,6 +10,7 @@ from . import kernel
 
 __all__ = ["GROUP", "LEADER", "SESSION", "Child", "Children"]
 
+LONGEST_LIST = 4096
 LEADER, GROUP, SESSION = 0, 1, 2  # whom a signal is for
 
 
@@ -38,9 +39,21 @@ class Children:
         self._epoll = epoll
         self.by_number: dict[int, Child] = {}
         self.by_fd: dict[int, Child] = {}
+        try:
+            self._list = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+            self._list = -1
 
     def __len__(self) -> int:
         return len(self.by_number)
+
+    def alone(self) -> bool:
+        """This process has no children but the jobs here: nothing that any job left behind runs. As a subreaper it gets
+        whatever outlives its parent, before that parent's end can be seen."""
+        if self._list < 0:
+            return False
+        listed = os.pread(self._list, LONGEST_LIST, 0)
+        return len(listed) < LONGEST_LIST and listed.count(b" ") == len(self.by_number)
 
     def add(self, child: Child) -> None:
         """Watch a child. ProcessLookupError: it is gone, and was reaped by somebody."""

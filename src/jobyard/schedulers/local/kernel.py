@@ -39,14 +39,13 @@ _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
-_siginfo = ctypes.create_string_buffer(128)
-_rusage = ctypes.create_string_buffer(144)
-_siginfo_fields = struct.Struct("=iiii")  # si_signo, si_errno, si_code, padding
-_rusage_fields = struct.Struct("=qqqqqqqqqqqqqqqq")
-_ARGUMENTS = (ctypes.c_long(_WAITID or 0), ctypes.c_long(_P_PID))
-_OPTIONS = ctypes.c_long(_WEXITED | _WNOHANG | _WNOWAIT)
+_BUFFER = ctypes.create_string_buffer(128 + 144)  # siginfo_t, then struct rusage
+_ADDRESS = ctypes.addressof(_BUFFER)
+_OPTIONS = _WEXITED | _WNOHANG | _WNOWAIT
+# Called for every ending: errno is not kept, which saves much; ``os.waitid`` says again why it failed.
+_waitid = ctypes.CFUNCTYPE(ctypes.c_long, *(ctypes.c_long,) * 6)(("syscall", ctypes.CDLL(None)))
+# si_signo, si_code, si_status; user and system time (s, us), maxrss, minflt, majflt, inblock, oublock, nvcsw, nivcsw
+_read_peeked = struct.Struct("=i4xi12xi100xqqqqq24xqq8xqq16xqq").unpack_from
 
 
 class Peeked(NamedTuple):
@@ -82,31 +81,31 @@ def _status(code: int, value: int) -> int:
     return value | 0x80 if code == os.CLD_DUMPED else value
 
 
-def peek(pid: int) -> Peeked | None:
-    """How a child of ours ended, without reaping it; None: it has not. ChildProcessError: no child of ours."""
-    if _WAITID is None:
+def peek(pid: int) -> tuple[int, ...] | None:
+    """How a child of ours ended, without reaping it, as the fields of ``Peeked``; None: it has not.
+
+    ChildProcessError: no child of ours.
+    """
+    if _WAITID is None or _waitid(_WAITID, _P_PID, pid, _ADDRESS, _OPTIONS, _ADDRESS + 128):
         info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         return None if info is None else Peeked(_status(info.si_code, info.si_status))
-    struct.pack_into("=i", _siginfo, 0, 0)
-    if _syscall(*_ARGUMENTS, ctypes.c_long(pid), _siginfo, _OPTIONS, _rusage):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))  # ECHILD becomes ChildProcessError
-    signo, _, code, _ = _siginfo_fields.unpack_from(_siginfo)
-    if signo != signal.SIGCHLD:
+    signo, code, value, user_s, user_us, system_s, system_us, rss, minor, major, read, written, voluntary, involuntary = (
+        _read_peeked(_BUFFER)
+    )
+    if signo != signal.SIGCHLD:  # zeroed by the kernel where there is nothing
         return None
-    (value,) = struct.unpack_from("=i", _siginfo, 24)
-    used = _rusage_fields.unpack_from(_rusage)
-    return Peeked(
-        _status(code, value),
-        used[0] * 1_000_000 + used[1],
-        used[2] * 1_000_000 + used[3],
-        used[4],
-        used[8],
-        used[9],
-        used[11],
-        used[12],
-        used[14],
-        used[15],
+    status = (value & 0xFF) << 8 if code == 1 else _status(code, value)
+    return (
+        status,
+        user_s * 1_000_000 + user_us,
+        system_s * 1_000_000 + system_us,
+        rss,
+        minor,
+        major,
+        read,
+        written,
+        voluntary,
+        involuntary,
     )
 
 

@@ -27,6 +27,10 @@ KEPT_OUT, KEPT_ERR = 1, 2
 
 _FIELDS = struct.Struct("=BBHiQddiIQQQIIIIIIQ")
 RECORD_BYTES = _FIELDS.size
+_SHORT = struct.Struct("=BBHiQddiIQ")
+_SHORT_BYTES = _SHORT.size
+_pack_short = _SHORT.pack_into
+_pack_usage = struct.Struct("=QQIIIIII").pack_into
 _HEADER_BYTES = RECORD_BYTES  # tail, sleeping
 _WORDS = RECORD_BYTES // 8
 RECORDS = 4096
@@ -112,37 +116,29 @@ class Ring:
         booted: float = 0.0,
         status: int = 0,
         stream: int = 0,
-        usage: tuple[int, int, int, int, int, int, int, int, int] = (0,) * 9,
+        took_us: int = 0,
     ) -> int:
-        """Publish a record; returns its position. There is room for endings as long as ``room`` was asked before each start."""
+        """Publish a record without usage; returns its position. There is room for endings as long as ``room`` was asked
+        before each start."""
         position = self._next
         slot = 1 + position % RECORDS
-        user, system, rss, minor, major, read, written, voluntary, involuntary = usage
-        _FIELDS.pack_into(
-            self._map,
-            slot * RECORD_BYTES,
-            kind,
-            flags,
-            errno,
-            pid,
-            number,
-            at,
-            booted,
-            status,
-            stream,
-            user,
-            system,
-            rss,
-            minor & 0xFFFFFFFF,
-            major & 0xFFFFFFFF,
-            read & 0xFFFFFFFF,
-            written & 0xFFFFFFFF,
-            voluntary & 0xFFFFFFFF,
-            involuntary & 0xFFFFFFFF,
-            0,
-        )
+        _pack_short(self._map, slot * RECORD_BYTES, kind, flags, errno, pid, number, at, booted, status, stream, took_us)
         self._next = position + 1
         self._words[slot * _WORDS + _WORDS - 1] = position + 1  # one aligned store: published
+        return position
+
+    def write_end(self, flags: int, pid: int, number: int, at: float, status: int, stream: int, usage: tuple[int, ...]) -> int:
+        """Publish an END with what the job used (as kernel.peek says it); returns its position."""
+        position = self._next
+        slot = 1 + position % RECORDS
+        offset = slot * RECORD_BYTES
+        _pack_short(self._map, offset, END, flags, 0, pid, number, at, 0.0, status, stream, usage[0])
+        try:
+            _pack_usage(self._map, offset + _SHORT_BYTES, *usage[1:])
+        except struct.error:  # a count of more than 32 bits
+            _pack_usage(self._map, offset + _SHORT_BYTES, *usage[1:3], *(min(one, 0xFFFFFFFF) for one in usage[3:]))
+        self._next = position + 1
+        self._words[slot * _WORDS + _WORDS - 1] = position + 1
         return position
 
     @property

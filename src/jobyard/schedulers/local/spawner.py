@@ -19,7 +19,7 @@ from . import kernel
 from .children import SESSION, Child, Children, signal_session
 from .launch import Launcher, NotStartedError
 from .paths import StateFolder
-from .ring import END, FAIL, PID, SPAWNING, Ring
+from .ring import FAIL, PID, SPAWNING, Ring
 from .streams import Slots
 from .wire import Frames, frame
 
@@ -236,7 +236,7 @@ class Spawner:
             self._free(kind, ring.write(FAIL, failure.what, failure.errno, 0, number, time.time()))
             return
         took = int((kernel.boot_now() - booted) * 1e6) + 1
-        ring.write(PID, 0, 0, pid, number, began, booted, 0, stream, (took, 0, 0, 0, 0, 0, 0, 0, 0))
+        ring.write(PID, 0, 0, pid, number, began, booted, 0, stream, took)
         child = Child(number, pid, began, booted, stream, kind)
         child.fault = fault
         self.children.add(child)
@@ -254,13 +254,13 @@ class Spawner:
         found = kernel.peek(child.pid)
         if found is None:
             return
-        flags = self.slots.finish(child.stream, child.number) if child.stream else 0
+        flags = self.slots.finish(child.stream, child.number, alone=self.children.alone()) if child.stream else 0
         fault = read_fault(child)
         now = time.time()
         if fault is not None:
             position = self.ring.write(FAIL, fault[0], fault[1], child.pid, child.number, now)
         else:
-            position = self.ring.write(END, flags, 0, child.pid, child.number, now, 0.0, found[0], child.stream, found[1:])
+            position = self.ring.write_end(flags, child.pid, child.number, now, found[0], child.stream, found[1:])
         os.waitpid(child.pid, 0)
         self.children.forget(child)
         self._free(child.kind, position)

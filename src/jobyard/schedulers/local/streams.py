@@ -64,13 +64,17 @@ class Slots:
         """It was not used."""
         self._free.append(stream)
 
-    def finish(self, stream: int, number: int) -> int:
-        """The job has ended: keep what must be kept. Returns the flags of what was."""
+    def finish(self, stream: int, number: int, *, alone: bool) -> int:
+        """The job has ended: keep what must be kept. Returns the flags of what was.
+
+        ``alone``: no process of any job was left over, so that nobody can have the files open.
+        """
         kept = 0
         out, err = self._fds[stream]
-        if _in_use(out):
+        test = _touched if alone else _in_use
+        if test(out):
             kept |= KEPT_OUT
-        if _in_use(err):
+        if test(err):
             kept |= KEPT_ERR
         if not kept:
             self._free.append(stream)
@@ -126,16 +130,21 @@ def make_private(path: str) -> None:
     os.chmod(path, 0o700)
 
 
-def _in_use(fd: int) -> bool:
+def _touched(fd: int) -> bool:
+    """Something was written, or it has another name (which a reader was told)."""
     info = os.fstat(fd)
-    if info.st_size or info.st_nlink != 1:
-        return True
+    return info.st_size != 0 or info.st_nlink != 1
+
+
+def _in_use(fd: int) -> bool:
+    """Something was written, somebody else has it open, or it has another name."""
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError:
         return True  # open elsewhere; or no leases here, which asks for the same care
+    info = os.fstat(fd)
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return bool(os.fstat(fd).st_size)
+    return info.st_size != 0 or info.st_nlink != 1
 
 
 def _rename(path: str, own: str) -> None:
