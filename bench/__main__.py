@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from . import drmaa, engine
+from . import drmaa, engine, psij_front
 from .measure import report
 
-SECTIONS = {**engine.SECTIONS, **drmaa.SECTIONS}
+SECTIONS = {**engine.SECTIONS, **drmaa.SECTIONS, **psij_front.SECTIONS}
 
 
 def main(names: list[str]) -> int:
