@@ -103,10 +103,13 @@ def _checked(data: bytes, nonce: str, token: str) -> _Receipt:
 def _stage(receipt: _Receipt) -> Observation:
     state = _STATES.get(receipt.kind)
     reason = f"on {receipt.host}"
+    holder_id: str | None = None
     if receipt.kind == "begin":
         state = JobState.STAGING_IN if receipt.stages else JobState.RUNNING
     elif receipt.kind == "refused":
         holder = receipt.holder or {}
+        known = holder.get("native_id")
+        holder_id = known if isinstance(known, str) else None
         reason = f"on {receipt.host}; the job was begun as {holder.get('native_id')} on {holder.get('host')}"
     return Observation(
         source=Source.RECEIPT,
@@ -115,6 +118,7 @@ def _stage(receipt: _Receipt) -> Observation:
         state=state,
         reason=reason,
         native_id=receipt.native_id,
+        holder=holder_id,
         attempt=receipt.attempt,
     )
 
