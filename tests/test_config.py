@@ -201,6 +201,39 @@ def test_a_site_s_options_are_checked_by_its_scheduler() -> None:
         resolve("site:here?cell=1", parse("[sites.here]\ncontact = 'local'\n"))
 
 
+def test_queue_and_account_of_the_site_are_those_of_jobs_that_say_none(yard: Path) -> None:
+    from jobyard import Session
+    from jobyard.testing.standin import install
+
+    cell = install(yard / "cell")
+    (yard / "config.toml").write_text(
+        f"[sites.here]\ncontact = '{cell.contact}'\nqueue = 'long'\naccount = 'p1'\n", encoding="utf-8"
+    )
+    with Session("site:here") as session:
+        own = session._described(["true"], {"queue": "short"})
+        usual = session._described(["true"], {})
+        again = session._described(own, {})
+    assert [(job.queue, job.account) for job in (own, usual, again)] == [("short", "p1"), ("long", "p1"), ("short", "p1")]
+    cell.stop()
+
+
+def test_an_adapter_from_elsewhere_has_options_once_it_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobyard import schedulers
+    from jobyard.schedulers import Known, open_scheduler
+
+    (tmp_path / "ring_adapter.py").write_text(
+        "from jobyard.contact import register_options\n"
+        "register_options('ringed', {'ring': int})\n"
+        "def make(state_dir, options): return dict(options)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(schedulers, "find_known", lambda name: Known(name=name, title="", target="ring_adapter:make"))
+    assert open_scheduler(Contact.parse("ringed?ring=3")) == {"ring": "3"}  # type: ignore[comparison-overlap]
+    with pytest.raises(InvalidContact, match="ringed has no option 'wing'; did you mean 'ring'"):
+        open_scheduler(Contact.parse("ringed?wing=3"))
+
+
 # Folders --------------------------------------------------------------------------------------------------------------
 
 

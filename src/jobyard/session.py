@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from .board import Board
 from .contact import Contact
 from .description import describe, describe_all
@@ -53,6 +55,7 @@ class Session:
         resolved = resolve(contact)
         self._scheduler: Scheduler = scheduler if scheduler is not None else open_scheduler(resolved)
         self._remote = resolved.host is not None
+        self._usual = {key: text for key, text in resolved.options.items() if key in ("queue", "account")}
         try:
             self._keeper: Keeper = self._open_keeper(resolved)
         except BaseException:
@@ -136,7 +139,7 @@ class Session:
     def submit_all(self, items: Iterable[Any], /, **common: Any) -> list[Job]:
         """Submit many jobs in one round trip; ``common`` fields hold for all. As ``submit``: all are checked first."""
         keeper = self._keeper_now()
-        descriptions = describe_all(items, self._defaults(common))
+        descriptions = [self._completed(one) for one in describe_all(items, self._defaults(common))]
         if not descriptions:
             return []
         return self._board.placed(keeper.submit(descriptions))
@@ -165,8 +168,13 @@ class Session:
         if isinstance(command, JobDescription):
             if fields:
                 command = describe(command, **fields)
-            return describe_all([command], self._defaults({}))[0]
-        return describe(command, **self._defaults(fields))
+            return self._completed(describe_all([command], self._defaults({}))[0])
+        return self._completed(describe(command, **self._defaults(fields)))
+
+    def _completed(self, job: JobDescription) -> JobDescription:
+        """With the queue and the account of the contact, where it says none itself."""
+        missing = {key: text for key, text in self._usual.items() if getattr(job, key) is None} if self._usual else None
+        return msgspec.structs.replace(job, **missing) if missing else job
 
     # Jobs -------------------------------------------------------------------------------------------------------------
 

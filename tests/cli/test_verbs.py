@@ -299,6 +299,24 @@ def test_wait_without_ids_waits_for_all(shell: Shell) -> None:
     assert [dict(job)["native_id"] for job in shell.data("wait", *references)]
 
 
+def test_wait_draws_a_bar_on_a_terminal(shell: Shell) -> None:
+    references = [shell.out("submit", "--", "true") for _ in range(3)]
+    master, slave = pty.openpty()
+    waiting = shell.start("wait", *references, stderr=slave)
+    os.close(slave)
+    seen = b""
+    with waiting, os.fdopen(master, "rb", buffering=0) as terminal:
+        while True:
+            try:
+                seen += terminal.read(4096)
+            except OSError:  # the other end is closed
+                break
+        assert waiting.stdout is not None
+        assert len(waiting.stdout.read().splitlines()) == 3
+        assert waiting.wait(30) == 0
+    assert b"3/3" in seen
+
+
 def test_wait_ends_when_its_time_is_over(shell: Shell) -> None:
     held = shell.out("submit", "--hold", "--", "true")
     done = shell("wait", held, "--timeout", "100ms", status=1)

@@ -125,7 +125,8 @@ def test_console_blocks_print_what_is_shown(page: Path, yard: Path) -> None:
         pairs = commands(block)
         # Each command's output ends at a mark with its number; its status is put back for the command after it.
         script = "".join(
-            f"{command}\n__status=$?; printf '\\n=mark {n}=\\n'; (exit $__status)\n" for n, (command, _) in enumerate(pairs)
+            f"{command}\n__status=$?; printf '\\n=mark {n} %d=\\n' $__status; (exit $__status)\n"
+            for n, (command, _) in enumerate(pairs)
         )
         ours = {"ARGS": "-q tests/test_contact.py"}  # of "make test", which would else begin all over again
         # "make" is meant in the project's own folder, all else wherever its user is.
@@ -142,9 +143,11 @@ def test_console_blocks_print_what_is_shown(page: Path, yard: Path) -> None:
         )
         printed = done.stdout.decode("utf-8", "backslashreplace")
         for number, (command, shown) in enumerate(pairs):
-            before, mark, printed = printed.partition(f"\n=mark {number}=\n")
+            before, mark, printed = printed.partition(f"\n=mark {number} ")
             assert mark, f"{block.place}: the shell ended at {command!r}: {before}"
-            if in_project and not shown:
+            status, _, printed = printed.partition("=\n")
+            if in_project and not shown:  # what make prints is not shown on the page
+                assert status == "0", f"{block.place}: $ {command}\n{before}"
                 continue
             got = before if before.endswith("\n") or not before else before + "\n"
             flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

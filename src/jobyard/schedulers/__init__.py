@@ -84,13 +84,19 @@ def found() -> list[str]:
 
 
 def open_scheduler(contact: Contact) -> Scheduler:
-    """The scheduler that a resolved contact names. NoScheduler: unknown, without an adapter, or not on this machine."""
+    """The scheduler that a resolved contact names.
+
+    NoScheduler: unknown, without an adapter, or not on this machine. InvalidContact: an option that it does not have.
+    """
     from ..folders import state_dir
 
     entry = find_known(contact.scheduler)
     if not entry.target:
         raise NoScheduler(f"{entry.name} ({entry.title}) is known, but this release has no adapter for it yet")
-    return _factory(entry.target)(state_dir(), contact.options)
+    factory = _factory(entry.target)
+    # Here at the latest: an adapter from elsewhere tells its options (contact.register_options) when it is imported.
+    msgspec.structs.replace(contact, scheduler=entry.name).check_options()
+    return factory(state_dir(), contact.options)
 
 
 def _factory(target: str) -> Callable[[Path, Mapping[str, str]], Scheduler]:
