@@ -22,6 +22,7 @@ from drmaa_suite.run import (
     LOCAL,
     NOW,
     PATIENCE_S,
+    SCHEDULER,
     TERMINATE,
     Place,
     array_of,
@@ -322,6 +323,28 @@ def test_cost_of_status(session: Shared, folder: Path, monkeypatch: pytest.Monke
         assert asked == []
         session.control(jobs[0], TERMINATE)
         assert session.jobStatus(jobs[0]) == JobState.FAILED
+
+
+@pytest.mark.skipif(SCHEDULER != "standin", reason="counts the queries of the stand-in, whose interval is 0.1 s")
+def test_cost_of_status_by_commands(session: Shared, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 24: 10,000 calls cost at most one query an interval, and see a change within a few of them."""
+    from jobyard import CommandScheduler
+
+    jobs = session.runBulkJobs(sleeper(folder, 60, jobSubmissionState="drmaa_hold"), 1, 100, 1)
+    asked: list[float] = []
+    query = CommandScheduler.query
+
+    def counted(self: CommandScheduler, native_ids: Any) -> Any:
+        asked.append(time.monotonic())
+        return query(self, native_ids)
+
+    monkeypatch.setattr(CommandScheduler, "query", counted)
+    began = time.monotonic()
+    for _ in range(100):
+        assert {session.jobStatus(job) for job in jobs} == {JobState.USER_ON_HOLD}
+    assert len(asked) <= (time.monotonic() - began) / 0.09 + 2
+    session.control(jobs[0], TERMINATE)
+    until_state(jobs[0], JobState.FAILED)
 
 
 @pytest.mark.parametrize("tidy", [True, False])

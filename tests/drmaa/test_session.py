@@ -59,6 +59,22 @@ def test_default_contact(nobody: Place, contact: str | None, monkeypatch: pytest
         Path(os.environ["JOBYARD_CONFIG"]).unlink()
 
 
+@pytest.mark.skipif(not LOCAL, reason="the site is the embedded scheduler")
+def test_site(nobody: Place) -> None:
+    """A site of the configuration; the session's own contact names the scheduler, and opens it without the site."""
+    config = Path(os.environ["JOBYARD_CONFIG"])
+    config.write_text('[sites.mine]\ncontact = "local"\noptions = { nonzero_exit = "done" }\n')
+    try:
+        with drmaa.Session("site:mine") as session:
+            contact = session.contact
+            assert contact.startswith("local/")
+    finally:
+        config.unlink()
+    with drmaa.Session(contact) as session:
+        assert session.contact == contact
+        assert "nonzero_exit=done" in contact
+
+
 @pytest.mark.parametrize("contact", [None, ""])
 def test_bad_default_contact(nobody: Place, contact: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBYARD_CONTACT", "local?nonsense=1")
