@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -75,7 +76,7 @@ def describe(
         return jobyard.JobDescription(
             argv=(spec.executable or "", *(spec.arguments or ())),
             name=spec._name,
-            directory=None if directory is None else str(directory if remote else directory.absolute()),
+            directory=_directory(directory, remote),
             environment=spec.environment or {},
             inherit=_inherit(spec, here),
             stdin=None if spec.stdin_path is None else str(spec.stdin_path),
@@ -124,6 +125,12 @@ def refusal(error: jobyard.InvalidJob) -> InvalidJobException:
     name = spec_name(error.field)
     text = str(error)
     return InvalidJobException(text if name is None or name in text else f"JobSpec.{name}: {text}", error)
+
+
+def _directory(directory: Path | None, remote: bool) -> str | None:
+    if remote:
+        return None if directory is None else str(directory)
+    return os.getcwd() if directory is None else str(directory.absolute())
 
 
 def _inherit(spec: JobSpec, here: bool) -> fronts.Inherit:

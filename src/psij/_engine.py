@@ -18,6 +18,7 @@ from ._states import STATES, statuses
 from .exceptions import InvalidJobException, SubmitException
 from .job import Job
 from .job_state import JobState
+from .job_status import JobStatus
 
 if TYPE_CHECKING:
     from jobyard.fronts import Transition
@@ -76,7 +77,7 @@ class Link:
                 self._rescue(error, jobs, logs)
                 raise
             for job, engine_job, log in zip(jobs, accepted, logs, strict=True):
-                self.follow(job, engine_job, log)
+                self.follow(job, engine_job, log, fresh=True)
         finally:
             with self._lock:
                 self._submitting -= 1
@@ -90,16 +91,15 @@ class Link:
             job, log = by_id[engine_job.description.tags["psij.id"]]
             self.follow(job, engine_job, log)
 
-    def follow(self, job: Job, engine_job: jobyard.Job, log: str | None = None) -> None:
-        """Let a job stand for one of the engine's, from the state that this one is in."""
+    def follow(self, job: Job, engine_job: jobyard.Job, log: str | None = None, *, fresh: bool = False) -> None:
+        """Let a job stand for one of the engine's, from the state that this one is in; ``fresh``: it was just submitted."""
         native_id = engine_job.native_id
         follower = Follower(self, engine_job, log)
-        state = engine_job.state
-        first = fronts.Transition(state=jobyard.JobState.QUEUED, at=_now())
-        known = [first] if state in _WAITING else [first, *engine_job.history]
+        known = () if fresh or engine_job.state in _WAITING else engine_job.history
         with self._lock:
             job._native_id = native_id
             job._handle = follower
+            job._advance(JobStatus(JobState.QUEUED, metadata={"native_id": native_id}))
             for transition in known:
                 follower.take(job, transition)
             # What came between the look at its state and now waits here; what comes from now on finds it followed.

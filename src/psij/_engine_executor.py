@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from . import _plugins
 from .exceptions import InvalidJobException, SubmitException
@@ -15,7 +15,7 @@ from .job import Callback, Job
 from .job_executor import JobExecutor
 from .job_executor_config import JobExecutorConfig
 from .job_launcher import Launcher
-from .job_spec import JobSpec
+from .job_spec import JobSpec, is_plain
 from .job_state import JobState
 from .resource_spec import ResourceSpecV1
 
@@ -44,6 +44,7 @@ class EngineExecutor(JobExecutor):
         self._link_: Link | None = None
         self._link_lock = threading.Lock()
         self._contact = self._parse_url()
+        self._remote_: bool | None = None
 
     def _parse_url(self) -> str:
         """The engine's contact that ``url`` means. InvalidJobException where it is none, or one of another scheduler."""
@@ -204,10 +205,12 @@ class EngineExecutor(JobExecutor):
         return False
 
     def _remote(self) -> bool:
-        import jobyard
+        if self._remote_ is None:
+            import jobyard
 
-        contact = jobyard.Contact.parse(self._contact)
-        return contact.host is not None or contact.site is not None
+            contact = jobyard.Contact.parse(self._contact)
+            self._remote_ = contact.host is not None or contact.site is not None
+        return self._remote_
 
     def _immediate(self, job: Job) -> bool:
         return False
@@ -216,6 +219,8 @@ class EngineExecutor(JobExecutor):
         from .serialize import JSONSerializer
 
         tags = {"psij.id": job.id}
+        if is_plain(spec):
+            return tags  # the engine's own record says it all
         try:
             tags["psij.spec"] = JSONSerializer().dumps(spec)
         except ValueError:
@@ -305,8 +310,12 @@ class EngineExecutor(JobExecutor):
         for engine_job in asked(link.session.jobs):
             if link.followed(engine_job):
                 continue
-            tags = engine_job.description.tags
-            job = Job(JSONSerializer().loads(tags["psij.spec"]) if "psij.spec" in tags else None)
+            description = engine_job.description
+            tags = description.tags
+            if "psij.spec" in tags:
+                job = Job(JSONSerializer().loads(tags["psij.spec"]))
+            else:
+                job = Job(JobSpec(description.argv[0], list_of(description.argv[1:]) or None))
             job._id = tags.get("psij.id", job._id)
             job.executor = self
             link.follow(job, engine_job)
@@ -356,9 +365,12 @@ class EngineExecutor(JobExecutor):
         return found
 
 
-def list_of(jobs: Iterable[Job]) -> builtins.list[Job]:
+T = TypeVar("T")
+
+
+def list_of(items: Iterable[T]) -> builtins.list[T]:
     """A list; in classes that have a method of that name, the name means the method."""
-    return list(jobs)
+    return list(items)
 
 
 def _found(link: Link, native_id: str) -> jobyard.Job:

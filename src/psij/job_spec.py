@@ -170,3 +170,15 @@ class JobSpec:
         return f"JobSpec({given})"
 
     __str__ = __repr__
+
+
+_UNSET = {key: value for key, value in JobSpec().__dict__.items() if key not in ("_executable", "_arguments")}
+
+
+def is_plain(spec: JobSpec) -> bool:
+    """Whether it says nothing but a command; most jobs of a large number are such."""
+    given = spec.__dict__
+    attributes = spec.attributes
+    if attributes is None or not attributes._duration_is_default or type(spec) is not JobSpec:
+        return False
+    return all(given[key] == value for key, value in _UNSET.items())
