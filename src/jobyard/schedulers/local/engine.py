@@ -10,15 +10,16 @@ import shutil
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SubmitError, UnsupportedAttribute
 from ...job import Cause
 from . import kernel
+from .bookings import NO_KIND, Bookings
 from .jobs import CANCEL, ENDING, HOLD, MEMORY, MET, MOST_DEPENDENCIES, REQUEUE, WALLTIME, Batch, Job, Run
 from .protocol import CANCELLED, DONE, FAILED, QUEUED, RUNNING, SUSPENDED, encode_ending
-from .queue import Booking, Need, Queue
+from .queue import Need, Queue
 from .reasons import not_started
 from .ring import END, FAIL, PID, SPAWNING, Record
 from .shepherded import ending_of, first_state, stage_of, usage_of, wait_status
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 SHEPHERD_FAILED = 125 << 8  # nothing was run
-WINDOW = 64  # jobs handed over ahead of free slots
 NOTHING = Need(0, 0, 0)
-NO_KIND = 0  # a booking that nobody may take over
 
 
 class Wait:
@@ -67,14 +66,9 @@ class Engine:
         self.after_commit: list[Callable[[], None]] = []
         self.hand_over: list[list[Any]] = []
         self.hand_ahead: list[list[Any]] = []
-        # Bookings.
-        self._booked: dict[int, Job] = {}
-        self._kinds: dict[Need, int] = {}
-        self._needs: dict[int, Need] = {}
-        self._ahead: dict[int, dict[int, Job]] = {}  # by kind: handed over, not started
-        self._credit: dict[int, int] = {}  # by kind: bookings that the next of these takes over
+        self.bookings = Bookings(machine)
+        self._ahead_priority = 0  # of the last job that was handed over ahead
         self._recalls = 0  # on their way
-        self._at_spawner: dict[int, int] = {}  # by kind: jobs that run there, or start at once
         self._doomed: list[tuple[Job, str]] = []  # their dependencies cannot be met
         # Time.
         self._timers: list[tuple[float, int, int, Callable[[Job], None], int]] = []
@@ -141,9 +135,10 @@ class Engine:
             self._hand(job, NO_KIND)
             return
         self.queue.add(job)
-        lowest = min((one.priority for jobs in self._ahead.values() for one in jobs.values()), default=job.priority)
-        if job.priority > lowest:
-            self.recall([number for jobs in self._ahead.values() for number in jobs])
+        if job.priority != self._ahead_priority:
+            ahead = self.bookings.ahead()
+            if ahead and job.priority > min(one.priority for one in ahead):
+                self.recall([one.number for one in ahead])
 
     def note(self, job: Job, state: int, at: float, by: int = 0, text: str = "") -> None:
         """A transition that is not told by the job's own row: kept, and told."""
@@ -157,53 +152,26 @@ class Engine:
         link = self.link
         if link is None or not link.ready:
             return
-        machine = self.machine
-        self._settle_credit()
-        for kind, waiting in self._ahead.items():
-            need, credit = self._needs[kind], self._credit.get(kind, 0)
-            while credit < len(waiting) and need.within(machine.free) and not need.gpus:
-                machine.book(need)
-                credit += 1
-                link.say("go", kind, 1)
-            self._credit[kind] = credit
+        bookings = self.bookings
+        bookings.settle()
+        for kind in bookings.to_go():
+            link.say("go", kind, 1)
         if not len(self.queue):
             return
-        if machine.free.cores > 0:
-            for job in self.queue.choose(machine.free, self._bookings(), kernel.boot_now()):
-                kind = self._kind(job)
-                self._hand(job, kind)
+        if self.machine.free.cores > 0:
+            for job in self.queue.choose(self.machine.free, bookings.running(), kernel.boot_now()):
+                self._hand(job, bookings.kind(job))
         # While jobs are being recalled it is not known which places are taken, so none are promised.
         if not len(self.queue) or self._recalls:
             return
-        for kind, count in self._at_spawner.items():
-            if count and kind:
-                there = len(self._ahead.get(kind, ()))
-                if there <= WINDOW // 2:
-                    for one in self.queue.ahead(self._needs[kind], WINDOW - there):
-                        self._ahead.setdefault(kind, {})[one.number] = one
-                        self.hand_ahead.append(self._item(one, kind))
-
-    def _kind(self, job: Job) -> int:
-        need = job.need
-        if need.gpus or job.cap is not None or job.traits.immediate:
-            return NO_KIND
-        kind = self._kinds.get(need)
-        if kind is None:
-            kind = self._kinds[need] = len(self._kinds) + 1
-            self._needs[kind] = need
-        return kind
-
-    def _bookings(self) -> Iterable[Booking]:
-        for job in self._booked.values():
-            run = job.run
-            start = run.booted if run is not None and run.booted else kernel.boot_now()
-            yield Booking(start + job.estimate_s, job.need)
+        for kind, need, count in bookings.window():
+            for one in self.queue.ahead(need, count):
+                bookings.put_ahead(one, kind)
+                self._ahead_priority = one.priority
+                self.hand_ahead.append(self._item(one, kind))
 
     def _hand(self, job: Job, kind: int) -> None:
-        gpus = self.machine.book(job.need)
-        self._booked[job.number] = job
-        self._at_spawner[kind] = self._at_spawner.get(kind, 0) + 1
-        self.hand_over.append(self._item(job, kind, gpus))
+        self.hand_over.append(self._item(job, kind, self.bookings.book(job, kind)))
 
     def _item(self, job: Job, kind: int, gpus: list[bytes] | None = None) -> list[Any]:
         """Hand-over of a job; from the next commit on it is the spawner's."""
@@ -228,11 +196,7 @@ class Engine:
             self._recalls -= 1
             for number in recalled or ():
                 job = self.jobs[number]
-                assert job.run is not None
-                kind = job.run.kind
-                ahead = self._ahead.get(kind, {})
-                if ahead.pop(number, None) is None:
-                    self._unbook(job)
+                self.bookings.unbook(job)
                 job.run = None
                 self.dirty[number] = job
                 self.enqueue(job)
@@ -250,7 +214,7 @@ class Engine:
             return  # removed in the meantime
         kind = record.kind
         if kind == SPAWNING:
-            self._take_over(job)
+            self.bookings.take_over(job)
             job.run.began, job.run.booted, job.run.stream = record.at, record.booted, record.stream
         elif kind == PID:
             run = job.run
@@ -259,40 +223,8 @@ class Engine:
         elif kind == END:
             self.ended(job, record.at, record.status, record[9:18])
         elif kind == FAIL:
-            self._take_over(job)
+            self.bookings.take_over(job)
             self.failed_to_start(job, record.at, record.flags, record.errno)
-
-    def _take_over(self, job: Job) -> None:
-        run = job.run
-        assert run is not None
-        ahead = self._ahead.get(run.kind)
-        if ahead is not None and ahead.pop(job.number, None) is not None:
-            self._credit[run.kind] = self._credit.get(run.kind, 0) - 1
-            self._booked[job.number] = job
-            self._at_spawner[run.kind] = self._at_spawner.get(run.kind, 0) + 1
-
-    def _settle_credit(self) -> None:
-        """Bookings that nobody is left to take over are free: jobs were recalled, or removed, in the meantime."""
-        for kind, credit in self._credit.items():
-            there = len(self._ahead.get(kind, ()))
-            while credit > there:
-                self.machine.release(self._needs[kind], None)
-                credit -= 1
-            self._credit[kind] = credit
-
-    def _unbook(self, job: Job) -> None:
-        run = job.run
-        assert run is not None
-        if self._booked.pop(job.number, None) is None:
-            return
-        if run.kind >= 0 and self._at_spawner.get(run.kind):
-            self._at_spawner[run.kind] -= 1
-        if run.kind > 0 and len(self._ahead.get(run.kind, ())) > self._credit.get(run.kind, 0):
-            self._credit[run.kind] = self._credit.get(run.kind, 0) + 1  # the spawner has started the next already
-        else:
-            self.machine.release(job.need, run.gpus)
-        if job.cap is not None:
-            job.batch.running -= 1
 
     def begun(self, job: Job) -> None:
         """It runs."""
@@ -399,10 +331,7 @@ class Engine:
         message: str = "",
     ) -> None:
         if job.run is not None:
-            ahead = self._ahead.get(job.run.kind)
-            if ahead is not None:
-                ahead.pop(job.number, None)
-            self._unbook(job)
+            self.bookings.unbook(job)
         job.ending = encode_ending(
             state,
             cause,
@@ -432,7 +361,7 @@ class Engine:
     def _requeued(self, job: Job, at: float) -> None:
         run = job.run
         assert run is not None
-        self._unbook(job)
+        self.bookings.unbook(job)
         self.events.append((job.number, run.began, RUNNING, 0, b""))
         job.run = None
         job.flags &= ~ENDING
@@ -593,9 +522,7 @@ class Engine:
         number = job.number
         self.queue.remove(job)
         if job.run is not None:
-            ahead = self._ahead.get(job.run.kind, {})
-            if ahead.pop(number, None) is None:
-                self._unbook(job)
+            self.bookings.unbook(job)
             self.hand_over = [item for item in self.hand_over if item[0] != number]
             self.hand_ahead = [item for item in self.hand_ahead if item[0] != number]
         self.jobs.pop(number, None)
@@ -603,49 +530,17 @@ class Engine:
         self.events = [event for event in self.events if event[0] != number]
         self.told = [told for told in self.told if told[0] is not job]
 
-    def busy(self) -> bool:
-        """The spawner has so much in hand that it need not be looked after at each ending."""
-        ahead = sum(map(len, self._ahead.values()))
-        return ahead > self.machine.total.cores
-
     def unfinished_handed(self) -> deque[Job]:
         """Jobs that the spawner has, in order."""
         return deque(job for job in self.jobs.values() if job.run is not None)
 
-    def spawner_lost(self) -> None:
-        """Its jobs are accounted for by somebody else from now on: no credit, no window."""
-        for kind, ahead in self._ahead.items():
-            for _ in range(self._credit.get(kind, 0)):
-                self.machine.release(self._needs[kind], None)
-            self._credit[kind] = 0
-            ahead.clear()
-        self._at_spawner.clear()
-
-    def book_found(self, job: Job) -> None:
-        """A job that was found running books what it had."""
-        assert job.run is not None
-        job.run.kind = NO_KIND
-        if job.number in self._booked:
-            return
-        self.machine.book_again(job.need, job.run.gpus)
-        self._booked[job.number] = job
-        if job.cap is not None:
-            job.batch.running += 1
-
     def unhand(self, job: Job) -> None:
         """A job that never started is queued again."""
-        self._booked_back(job)
+        self.bookings.unbook(job)
         job.run = None
         self.dirty[job.number] = job
         if job.waiting_state() == QUEUED:
             self.enqueue(job)
-
-    def _booked_back(self, job: Job) -> None:
-        if self._booked.pop(job.number, None) is not None:
-            assert job.run is not None
-            self.machine.release(job.need, job.run.gpus)
-            if job.cap is not None:
-                job.batch.running -= 1
 
 
 def _over_cpu(status: int, usage: tuple[int, ...] | None, limit_s: float) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import platform
 import resource
 import signal
 import struct
@@ -34,7 +33,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 _P_PID, _WNOHANG, _WEXITED, _WNOWAIT = 1, 1, 4, 0x01000000
-_WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95, "ppc64le": 272, "s390x": 281, "loongarch64": 95}.get(platform.machine())
+_WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95, "ppc64le": 272, "s390x": 281, "loongarch64": 95}.get(os.uname().machine)
 _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 8
 

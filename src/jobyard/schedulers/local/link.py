@@ -16,7 +16,12 @@ from .wire import Frames, frame
 
 __all__ = ["Link", "start_python"]
 
-_BOOT = "import sys,json;sys.path[:]=json.loads(sys.argv[1]);from jobyard.schedulers.local.main import {0};{0}(*sys.argv[2:])"
+# The package's own __init__ loads the whole waist, which neither program needs: an empty module takes its place.
+_BOOT = (
+    "import sys,json,types;top,sys.path[:]=json.loads(sys.argv[1]);package=types.ModuleType('jobyard');package.__path__=[top];"
+    "sys.modules['jobyard']=package;from jobyard.schedulers.local.main import {0};{0}(*sys.argv[2:])"
+)
+_TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NULL = ((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0), (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2))
 
 
@@ -25,7 +30,7 @@ def start_python(function: str, *arguments: str, passed: int = -1) -> int:
 
     Returns the pid.
     """
-    path = json.dumps([os.path.abspath(entry) for entry in sys.path if entry])
+    path = json.dumps([_TOP, [os.path.abspath(entry) for entry in sys.path if entry]])
     argv = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT.format(function), path, *arguments]
     actions: list[Any] = list(NULL)
     if passed >= 0:

@@ -86,7 +86,7 @@ def _adopt(server: Server, job: Job) -> None:
     """Watch a job that was running; it may have ended in the meantime."""
     engine, run = server.engine, job.run
     assert run is not None
-    engine.book_found(job)
+    engine.bookings.found(job)
     if job.number in server.children.by_number:
         return  # of the spawner that became this server
     process = kernel.read_process(run.pid)
@@ -168,7 +168,7 @@ def _lost(server: Server, job: Job, message: str) -> None:
     if job.traits.rerunnable:
         server.engine.unhand(job)
         return
-    server.engine.book_found(job)
+    server.engine.bookings.found(job)
     server.note_end(job.number, run.stream, None, None, None, message)
 
 

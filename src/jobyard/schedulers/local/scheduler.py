@@ -166,23 +166,27 @@ def stop(state_dir: Path, *, timeout_s: float = 20.0) -> None:
     folder = state_folder(Path(state_dir), create=False)
     deadline = time.monotonic() + timeout_s
     while os.path.exists(folder.lock):
+        lock = os.open(folder.lock, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            running = False
+        except BlockingIOError:
+            running = True
+        finally:
+            os.close(lock)
         try:
             connect(folder.socket).close()
+            answers = True
         except OSError:
-            pass  # it may be on its way, or leaving: the lock tells
-        else:
+            answers = False  # it is on its way, or leaving; or nobody is there
+        if not running and not any(name.startswith("ring.") for name in os.listdir(folder.path)):
+            return
+        if answers or not running:  # a pair that was killed may have left jobs: the next one finds and ends them
             connection = Connection(lambda: folder, {})
             try:
                 connection.request("stop")
             finally:
                 connection.close()
-        lock = os.open(folder.lock, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.monotonic() > deadline:
             return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.005)  # a lock cannot be waited for with a time limit
-        finally:
-            os.close(lock)
+        time.sleep(0.005)  # a lock cannot be waited for with a time limit

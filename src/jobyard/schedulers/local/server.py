@@ -7,7 +7,9 @@ children of ours are reaped after that too.
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import select
 import socket
 import sqlite3
@@ -39,6 +41,8 @@ GRACE_S = 5.0
 RETENTION_S = 30 * 86400.0
 PRUNE_S = 60.0
 FIRST_PRUNE_S = 1.0
+MOST_STILLBORN = 20
+FILES_BESIDE, FILES_OF_JOB = 256, 6
 RETRY_S = 1.0  # after a commit that failed
 LONGEST_S = 1.0
 STAGES_S = 0.05  # between looks at the stage receipts of jobs that have stages
@@ -83,6 +87,7 @@ class Server:
         self.stopping = False
         self._pending_spawn: tuple[int, int] | None = None  # (job, position) of a start whose outcome is not known
         self._reap: list[Child] = []
+        self._stillborn = 0
         self._leftovers: dict[int, float] = {}
         self._last_ring = 0.0
         self._alive_at = time.monotonic()
@@ -90,6 +95,7 @@ class Server:
         self._next_stages = 0.0
         self._next_prune = time.monotonic() + FIRST_PRUNE_S
         self._failed_at: float | None = None
+        raise_open_files(self.engine.machine.total.cores)
         generation = recover(self)
         self.link = Link(folder, generation, epoll)
         self.engine.link = self.link
@@ -125,7 +131,7 @@ class Server:
         if self._failed_at is None and (engine.after_commit or engine.dirty or self.writes or self.replies):
             return 0.0
         timeout = LONGEST_S
-        if engine.busy() and self._failed_at is None:
+        if engine.bookings.busy() and self._failed_at is None:
             return NAP_S
         if len(engine.jobs):
             timeout = WATCHFUL_S
@@ -282,10 +288,13 @@ class Server:
     def _spawner_died(self) -> None:
         """Its children are ours now: those that ended are zombies of ours, the others we watch. Then a new one starts."""
         link = self.link
+        self._stillborn = 0 if link.ready else self._stillborn + 1
+        if self._stillborn > MOST_STILLBORN:
+            raise OSError(errno.ECHILD, f"{MOST_STILLBORN} spawners in a row ended before they could work")
         os.waitpid(link.pid, 0)  # from then on all its children are ours
         self._failed_at = None
         self._read_ring()
-        self.engine.spawner_lost()
+        self.engine.bookings.spawner_lost()
         waiting = link.unanswered()
         adopt_after_spawner(self, link.generation, self._pending_spawn[0] if self._pending_spawn else None)
         self._pending_spawn = None
@@ -560,3 +569,11 @@ class Server:
         self.link.close()
         os.unlink(ring)
         self.store.close()
+
+
+def raise_open_files(slots: int) -> None:
+    """Each running job costs the pair a few descriptors: raise the soft limit, where it is too low for all slots."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_BESIDE + FILES_OF_JOB * slots
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))

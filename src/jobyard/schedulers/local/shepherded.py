@@ -7,7 +7,6 @@ shepherd is the job's leader, so limits, signals and the end of the session work
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -58,6 +57,8 @@ class Folders:
 
         InvalidJob where the launcher is none. OSError where the folder cannot be written.
         """
+        import secrets
+
         from ...script import WorkRoot, job_files
 
         if self._root is None:
