@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from .exceptions import SubmitException
 from .job_spec import JobSpec
@@ -201,6 +201,12 @@ class Job:
 
     # Waiting ----------------------------------------------------------------------------------------------------
 
+    @overload
+    def wait(self, timeout: None = None, target_states: JobState | Sequence[JobState] | None = None) -> JobStatus: ...
+    @overload
+    def wait(self, timeout: JobState | Sequence[JobState]) -> JobStatus: ...
+    @overload
+    def wait(self, timeout: timedelta | None, target_states: JobState | Sequence[JobState] | None = None) -> JobStatus | None: ...
     def wait(
         self,
         timeout: timedelta | JobState | Sequence[JobState] | None = None,

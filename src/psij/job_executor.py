@@ -161,6 +161,15 @@ class JobExecutor(ABC):
             native_id=job.native_id, name=job.spec.name if job.spec else None, state=status.state, message=status.message
         )
 
+    @property
+    def contact(self) -> str:
+        """What opens this executor's session again, as ``url``, in any process; SubmitException where it has none."""
+        raise SubmitException(f"{self.name} has no session that could be opened again")
+
+    def reattach_all(self, contact: str | None = None) -> builtins.list[Job]:
+        """A Job for each job of a session; SubmitException where the executor has none."""
+        raise SubmitException(f"{self.name} has no session that could be opened again")
+
     def _cannot(self, action: str) -> None:
         can = ", ".join(sorted(self.capabilities))
         raise SubmitException(f"{self.name} cannot {action} jobs; it can: {can}")

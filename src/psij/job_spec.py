@@ -166,13 +166,14 @@ class JobSpec:
     __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name.lstrip('_')}={getattr(self, name)!r}" for name in _NAMES if getattr(self, name) is not None)
-        return f"JobSpec({given})"
+        told = [name for name in _NAMES if getattr(self, name) != getattr(_DEFAULTS, name)]
+        return "JobSpec({})".format(", ".join(f"{name.lstrip('_')}={getattr(self, name)!r}" for name in told))
 
     __str__ = __repr__
 
 
-_UNSET = {key: value for key, value in JobSpec().__dict__.items() if key not in ("_executable", "_arguments")}
+_DEFAULTS = JobSpec()
+_UNSET = {key: value for key, value in _DEFAULTS.__dict__.items() if key not in ("_executable", "_arguments")}
 
 
 def is_plain(spec: JobSpec) -> bool:

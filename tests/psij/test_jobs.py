@@ -337,7 +337,7 @@ def test_executors_share_a_session_and_close_apart(executor_name: str, yard: Pat
     for executor, job in zip(executors, jobs, strict=True):
         executor.submit(job)
         executor.set_job_status_callback(Told())
-    assert len({executor.contact for executor in executors}) == 1  # type: ignore[attr-defined]  # those on the engine have it
+    assert len({executor.contact for executor in executors}) == 1
     assert threading.active_count() - before <= 10
     for executor in executors[1:]:
         executor.close()
@@ -492,10 +492,10 @@ def test_a_session_opened_again_has_its_jobs(executor_name: str, yard: Path) -> 
         spec = shell("exit 9", name="again", resources=ResourceSpecV1(process_count=1))
         job = Job(spec)
         executor.submit(job)
-        contact = executor.contact  # type: ignore[attr-defined]  # executors on the engine have it
+        contact = executor.contact
         finished(job)
     with JobExecutor.get_instance(executor_name, url=contact) as again:
-        (found,) = again.reattach_all()  # type: ignore[attr-defined]  # executors on the engine have it
+        (found,) = again.reattach_all()
         assert (found.id, found.native_id, found.spec) == (job.id, job.native_id, spec)
         assert (found.status.state, found.status.exit_code) == (JobState.FAILED, 9)
 

@@ -76,6 +76,7 @@ def test_the_name_is_the_executable_where_none_is_given() -> None:
     assert JobSpec("/bin/date").name == "/bin/date"
     assert JobSpec("/bin/date", name="n").name == "n"
     assert JobSpec("/bin/date") != JobSpec("/bin/date", name="/bin/date")
+    assert repr(JobSpec("/bin/date", ["-u"])) == "JobSpec(executable='/bin/date', arguments=['-u'])"
 
 
 def test_equality_is_of_all_properties() -> None:
