@@ -22,7 +22,7 @@ from .protocol import CANCELLED, DONE, FAILED, QUEUED, RUNNING, SUSPENDED, encod
 from .queue import Need, Queue
 from .reasons import not_started
 from .ring import END, FAIL, PID, SPAWNING, Record
-from .shepherded import ending_of, first_state, stage_of, usage_of, wait_status
+from .shepherded import ending_of, first_state, stages_of, usage_of, wait_status
 
 if TYPE_CHECKING:
     from .link import Link
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 SHEPHERD_FAILED = 125 << 8  # nothing was run
+TOLD = "told by its shepherd"
 NOTHING = Need(0, 0, 0)
 
 
@@ -236,8 +237,9 @@ class Engine:
         if job.state == RUNNING:
             self.told.append((job, RUNNING, run.began, 0, ""))
         else:
-            self.note(job, job.state, run.began)
+            self.note(job, job.state, run.began, 0, TOLD)
         if job.traits.stages:
+            job.stage = 1 if job.state != RUNNING else 0  # stage receipts that were told
             self.staged[job.number] = job
         self.watch_limits(job)
         if job.flags & ENDING:
@@ -245,12 +247,17 @@ class Engine:
 
     def look_at_stages(self) -> None:
         """Take in the stages that shepherds report."""
-        for job in list(self.staged.values()):
-            found = stage_of(job)
-            if found is not None and found[0] != job.state and job.state != SUSPENDED:
-                job.state = found[0]
+        for job in self.staged.values():
+            self._note_stages(job)
+
+    def _note_stages(self, job: Job) -> None:
+        told = stages_of(job)
+        for state, at in told[job.stage :]:
+            self.note(job, state, at, 0, TOLD)
+            if job.state != SUSPENDED:
+                job.state = state
                 self.dirty[job.number] = job
-                self.note(job, found[0], found[1])
+        job.stage = max(job.stage, len(told))
 
     def watch_limits(self, job: Job) -> None:
         """Set the timers of a running job."""
@@ -280,6 +287,8 @@ class Engine:
         began: float | None = run.began or None
         aborted = False
         if job.traits.folder is not None:
+            if job.traits.stages:
+                self._note_stages(job)
             found = ending_of(job)
             if found is not None:  # the shepherd's own end says nothing beyond it
                 status, cause, message, aborted = wait_status(found), found.cause, found.message, found.aborted

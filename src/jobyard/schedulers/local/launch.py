@@ -134,6 +134,8 @@ class Launcher:
         inherit = spec.get("i")
         if inherit is None:
             environment = self._environments[environment_no].copy()
+            environment.pop(b"JOBYARD_ARRAY_ID", None)  # of a job that submits jobs
+            environment.pop(b"JOBYARD_TASK_INDEX", None)
         else:
             environment = self._node.copy() if inherit == "n" else {}
         if (own := spec.get("e")) is not None:

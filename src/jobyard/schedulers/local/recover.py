@@ -15,6 +15,7 @@ from ...errors import JobyardError
 from ...job import Cause
 from . import kernel
 from .children import Child
+from .engine import TOLD
 from .jobs import MET, PLAIN, Batch, Job, Run, Traits
 from .protocol import FAILED, QUEUED, RUNNING, SUSPENDED
 from .ring import SPAWNING, Ring
@@ -214,6 +215,8 @@ def load(server: Server) -> None:
             if job.run.pid:
                 job.state = SUSPENDED if job.run.suspended_at else RUNNING
                 engine.watch_limits(job)
+                if job.traits.stages:
+                    _stages_again(server, job)
         else:
             waiting.append(job)
     for number, session in store.execute("SELECT number, session FROM attached").fetchall():
@@ -226,6 +229,18 @@ def load(server: Server) -> None:
         job.state = job.waiting_state()
         if job.ended is None and job.state == QUEUED:
             engine.queue.add(job)
+
+
+def _stages_again(server: Server, job: Job) -> None:
+    """Go on with the stages of a job where its last server stopped."""
+    run = job.run
+    assert run is not None
+    query = "SELECT state FROM events WHERE number=? AND at>=? AND text=? ORDER BY at, rowid"
+    told = server.store.execute(query, (job.number, run.began, TOLD.encode())).fetchall()
+    job.stage = len(told)
+    if told and not run.suspended_at:
+        job.state = told[-1][0]
+    server.engine.staged[job.number] = job
 
 
 def load_batch(server: Server, no: int, sessions: dict[int, str], shared: Any) -> Batch:

@@ -12,7 +12,7 @@ from ...errors import ControlError, InvalidContact, InvalidJob, JobyardError, Su
 from . import sessions
 from .controls import Control
 from .jobs import PLAIN, REAPED, Batch, Job, Traits
-from .protocol import FAILED, QUEUED, RUNNING, decode_state, encode_error, make_token, split_token
+from .protocol import FAILED, QUEUED, RUNNING, STAGING_IN, decode_state, encode_error, make_token, split_token
 from .recover import load_batch
 from .store import TIDY_BATCHES, TIDY_ENVIRONMENTS
 from .streams import make_private
@@ -392,7 +392,8 @@ class Requests:
         began = decode_state(ending)[1] if ending is not None else None
         if began is None and run is not None and ended is None:
             began = unpack(run)[4] or None
-        if began is not None:
+        # Where files are brought first, the shepherd has told when it ran.
+        if began is not None and not any(code == STAGING_IN for code, *_ in events):
             found.append([RUNNING, began, 0, b"", None])
         found.sort(key=lambda entry: entry[1])
         if ended is not None:

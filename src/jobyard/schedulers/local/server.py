@@ -510,7 +510,7 @@ class Server:
             return
         messages: dict[int, list[Any]] = {}
         for job, state, at, by, text in told:
-            if job.ended is not None and state == RUNNING:
+            if state == RUNNING and job.ended is not None and not job.traits.stages:
                 continue  # its ending tells when it began
             entry = [
                 job.number,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...script import WorkRoot
     from .jobs import Job
 
-__all__ = ["Folders", "ending_of", "first_state", "goes_through", "stage_of", "usage_of", "wait_status"]
+__all__ = ["Folders", "ending_of", "first_state", "goes_through", "stages_of", "usage_of", "wait_status"]
 
 TRAITS = Traits(
     native_id_variables=("JOBYARD_NATIVE_ID",),
@@ -116,12 +116,9 @@ def ending_of(job: Job) -> Ending | None:
     return None
 
 
-def stage_of(job: Job) -> tuple[int, float] | None:
-    """The state that the last stage receipt tells, and when it began; None: none is there."""
-    for what, observation in reversed(_receipts(job)):
-        if what in _STAGES:
-            return _STAGES[what], observation.at
-    return None
+def stages_of(job: Job) -> list[tuple[int, float]]:
+    """The states that the stage receipts of the present attempt tell, in order, with the time when each began."""
+    return [(_STAGES[what], observation.at) for what, observation in _receipts(job) if what in _STAGES]
 
 
 def wait_status(ending: Ending) -> int | None:
