@@ -62,6 +62,7 @@ class Link:
         self._kept: set[Job] = set()  # whoever watches wants to hear of jobs that nobody else holds any more
         self._watch: fronts.Watch | None = None
         self._submitting = 0
+        self._prune_at = 1024
         self._early: dict[jobyard.Job, list[Transition]] = {}  # told before the submission that they belong to returned
 
     # Submitting and following -----------------------------------------------------------------------------------------
@@ -109,8 +110,10 @@ class Link:
                 self._followers.setdefault(engine_job, []).append(weakref.ref(job))
                 if self._watch is not None:
                     self._kept.add(job)
-        if job._untold:
-            _dispatch.tell(job)
+            if self._watch is None and len(self._followers) >= self._prune_at:
+                self._followers = {key: refs for key, refs in self._followers.items() if any(ref() is not None for ref in refs)}
+                self._prune_at = max(1024, 2 * len(self._followers))
+        _news(job)
 
     def followed(self, engine_job: jobyard.Job) -> bool:
         """Whether a job of this process stands for it."""
@@ -124,10 +127,10 @@ class Link:
                 return
             self._kept = {job for references in self._followers.values() for ref in references if (job := ref()) is not None}
             self._watch = asked(lambda: self.session.watch(self._changed))
-            # What happened before anybody watched.
-            for job in list(self._kept):
-                if isinstance(job._handle, Follower):
-                    job._handle.pull(job)
+            kept = list(self._kept)
+        for job in kept:  # what happened before anybody watched
+            if isinstance(job._handle, Follower):
+                job._handle.pull(job)
 
     def _changed(self, engine_job: jobyard.Job, transition: Transition) -> None:
         with self._lock:
@@ -142,8 +145,7 @@ class Link:
         for job in jobs:
             if isinstance(job._handle, Follower):
                 job._handle.take(job, transition)
-                if job._untold:
-                    _dispatch.tell(job)
+                _news(job)
             if transition.ending is not None:
                 with self._lock:
                     self._kept.discard(job)
@@ -164,6 +166,13 @@ class Link:
 
 
 _WAITING = frozenset({jobyard.JobState.NEW, jobyard.JobState.QUEUED})
+
+
+def _news(job: Job) -> None:
+    """After a job's status has changed, with no lock held."""
+    job._ended()
+    if job._untold:
+        _dispatch.tell(job)
 
 
 def _now() -> float:
@@ -217,8 +226,7 @@ class Follower:
                     self.take(job, transition)
         except jobyard.SessionClosed:
             return
-        if job._untold:
-            _dispatch.tell(job)
+        _news(job)
 
     def wait(self, job: Job, satisfied: Callable[[JobState], bool], final_only: bool, timeout_s: float | None) -> bool:
         """Handle.wait. SubmitException where the executor is closed meanwhile."""

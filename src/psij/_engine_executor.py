@@ -130,13 +130,41 @@ class EngineExecutor(JobExecutor):
                     job.executor, job._native_id, job._handle = None, None, None
             raise
 
-    def _send(self, jobs: builtins.list[Job]) -> None:
+    def submit_after(self, job: Job, others: Iterable[Job], when: str = "success") -> None:
+        """Submit a job that starts only once others, submitted here, have ended: all with ``success``, all with ``failure``,
+        or in ``any`` way. One that can then never start FAILED with cause ``dependency``. Errors as for ``submit``."""
+        from jobyard.fronts import After
+
+        from ._engine import Follower, asked
+
+        waited_for = []
+        for other in others:
+            handle = other._handle
+            if not isinstance(handle, Follower) or handle.link is not self._link():
+                raise InvalidJobException(f"{other} was not submitted to this executor")
+            try:
+                waited_for.append(After(asked(lambda handle=handle: handle.engine_job.token), when))  # type: ignore[misc]  # bound now
+            except ValueError as error:
+                raise InvalidJobException(str(error), error) from error
+        self._check_job(job)
+        try:
+            self._send([job], after=tuple(waited_for), immediate=False)
+        except BaseException:
+            if job._status.state is JobState.NEW:
+                job.executor, job._native_id, job._handle = None, None, None
+            raise
+
+    def _send(self, jobs: builtins.list[Job], **changes: object) -> None:
         import jobyard
 
         from ._engine import translate
 
         link = self._link()
         described = [self._describe(job) for job in jobs]
+        if changes:
+            import msgspec
+
+            described = [(msgspec.structs.replace(description, **changes), log) for description, log in described]
         if self._cb is not None or any(job._cb is not None for job in jobs):
             link.watch()
         try:

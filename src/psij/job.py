@@ -129,6 +129,7 @@ class Job:
     def status(self, status: JobStatus) -> None:
         """For executors: a state that cannot follow the current one is ignored; states left out are passed first."""
         if self._advance(status):
+            self._ended()
             self._tell()
 
     def _advance(self, *statuses: JobStatus) -> bool:
@@ -147,11 +148,16 @@ class Job:
                 return False
             if self._changed is not None:
                 self._changed.notify_all()
-            final = self._status
-            listeners, self._finally = (self._finally, None) if final.final else (None, self._finally)
-        for listener in listeners or ():
-            listener(final)
         return True
+
+    def _ended(self) -> None:
+        """Complete the futures of a job that has ended. Holding no lock: what they call may be anything."""
+        if self._finally is None or not self._status.final:
+            return
+        with self._lock:
+            listeners, self._finally = self._finally, None
+        for listener in listeners or ():
+            listener(self._status)
 
     def _record(self, status: JobStatus) -> None:
         self._status = status

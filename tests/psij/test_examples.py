@@ -16,7 +16,7 @@ PRINTS = {
     "many": r"10 jobs exited with 0\n10 jobs exited with 1\n10 jobs exited with 2\n10 jobs exited with 3\n",
     "throttle": r"all done, 3 at a time\n",
     "staging": r"COMPLETED\napple\npear\nleft in scratch: \[\]\n",
-    "attach": r"attached: JobStatus\[FAILED.*exit_code=5.*\]\nagain: JobSpec\(.*exit 5.*\) -> 5\nagain: JobSpec\(.*exit 6.*\) -> 6\n",
+    "attach": r"attached: JobStatus\[FAILED.*exit_code=5.*\]\nagain: JobSpec\(.*5.*\) -> 5\nagain: JobSpec\(.*6.*\) -> 6\n",
 }
 ARGUMENTS = {"many": ["40"]}
 

@@ -14,6 +14,7 @@ import pytest
 
 import psij
 from psij import InvalidJobException, Job, JobAttributes, JobExecutor, JobSpec, JobState, ResourceSpecV1, SubmitException
+from psij._engine_executor import EngineExecutor
 from psij_helpers import ALL, LONG, Told, finished, run, shell
 
 
@@ -345,6 +346,27 @@ def test_executors_share_a_session_and_close_apart(executor_name: str, yard: Pat
     executors[0].close()
     with pytest.raises(SubmitException, match="closed"):
         executors[0].submit(Job(JobSpec("/bin/true")))
+
+
+def test_jobs_that_wait_for_others(executor: JobExecutor, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    assert isinstance(executor, EngineExecutor)
+    first = Job(shell('read x < "$1"; exit 3', str(tmp_path / "gate")))
+    executor.submit(first)
+    well, ill, either = (Job(shell("exit 0")) for _ in range(3))
+    for job, when in ((well, "success"), (ill, "failure"), (either, "any")):
+        executor.submit_after(job, [first], when)
+    with pytest.raises(InvalidJobException, match="'later'"):
+        executor.submit_after(Job(JobSpec("/bin/true")), [first], "later")
+    with pytest.raises(InvalidJobException, match="was not submitted"):
+        executor.submit_after(Job(JobSpec("/bin/true")), [Job()])
+    assert ill.wait(timedelta(milliseconds=100), JobState.ACTIVE) is None
+    with open(tmp_path / "gate", "w") as gate:
+        gate.write("\n")
+    assert [finished(job).state for job in (ill, either)] == [JobState.COMPLETED] * 2
+    status = finished(well)
+    assert status.state is JobState.FAILED
+    assert (status.metadata or {})["cause"] == "dependency"
 
 
 # Control ------------------------------------------------------------------------------------------------------------------

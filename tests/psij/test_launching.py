@@ -43,8 +43,19 @@ def test_single_runs_once_whatever_the_resources(executor: JobExecutor, tmp_path
     assert (tmp_path / "o").read_text() == "once\n"
 
 
-@pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun here: apt-get install openmpi-bin")
-def test_the_output_of_mpi_ranks_is_complete(executor: JobExecutor, tmp_path: Path) -> None:
+MPI = {name: shutil.which(f"mpirun.{name}") for name in ("openmpi", "mpich")}
+
+
+def test_there_is_an_mpi_to_test_with() -> None:
+    if not any(MPI.values()):
+        pytest.skip("no mpirun here: apt-get install openmpi-bin, and mpich beside it")
+
+
+@pytest.mark.parametrize("name", [name for name, path in MPI.items() if path])
+def test_the_output_of_mpi_ranks_is_complete(executor: JobExecutor, name: str, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "mpirun").write_text(f'#!/bin/sh\nexec {MPI[name]} "$@"\n')
+    (tmp_path / "bin" / "mpirun").chmod(0o700)
     # mpirun may cut one rank's lines by another's; so each has bytes of its own, which must all be there, in their order.
     code = "r=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}; i=0; "
     code += 'while [ $i -lt 2000 ]; do printf "%s" "$r$r$r$r$r$r$r$r$r"; echo; i=$((i+1)); done; printf "%s" $((r + 5))'
@@ -54,8 +65,12 @@ def test_the_output_of_mpi_ranks_is_complete(executor: JobExecutor, tmp_path: Pa
         resources=ResourceSpecV1(process_count=3),
         stdout_path=tmp_path / "o",
         stderr_path=tmp_path / "e",
-        # Open MPI refuses root, who runs tests in containers, unless told twice.
-        environment={"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"},
+        environment={
+            "PATH": f"{tmp_path}/bin:/usr/bin:/bin",
+            # Open MPI refuses root, who runs tests in containers, unless told twice.
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        },
     )
     status = run(executor, spec)
     assert status.state is JobState.COMPLETED, (status, (tmp_path / "e").read_text())
@@ -265,8 +280,11 @@ def test_files_of_a_cancelled_job_are_brought_out(executor: JobExecutor, tmp_pat
     assert not (here / "tmp").exists()
 
 
-def test_nothing_is_left(executor_name: str, yard: Path, tmp_path: Path) -> None:
+def test_nothing_is_left(executor_name: str, yard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After jobs of every kind have ended the work folder holds launchers and node files only, however many jobs there were."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
     executor = JobExecutor.get_instance(executor_name)
 
     def files() -> set[str]:
@@ -292,4 +310,5 @@ def test_nothing_is_left(executor_name: str, yard: Path, tmp_path: Path) -> None
         batch()
     assert files() == before
     assert {name for name in before if "/psij/" not in name and "/node/" not in name} == set()
+    assert list(home.iterdir()) == []  # no ~/.psij
     executor.close()

@@ -39,8 +39,8 @@ class SchedulerExecutor(BatchSchedulerExecutor):
     def _open_link(self, contact: str | None = None) -> Link:
         return EngineExecutor._open_link(self, contact)
 
-    def _send(self, jobs: builtins.list[Job]) -> None:
-        EngineExecutor._send(self, jobs)
+    def _send(self, jobs: builtins.list[Job], **changes: object) -> None:
+        EngineExecutor._send(self, jobs, **changes)
 
     def _describe(self, job: Job) -> tuple[jobyard.JobDescription, str | None]:
         return EngineExecutor._describe(self, job)

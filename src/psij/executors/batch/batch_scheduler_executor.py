@@ -127,10 +127,10 @@ class BatchSchedulerExecutor(EngineExecutor):
     def _parse_url(self) -> str:
         return self.url or ""  # its meaning is the subclass's own
 
-    def _send(self, jobs: builtins.list[Job]) -> None:
+    def _send(self, jobs: builtins.list[Job], **changes: object) -> None:
         self._sending.update((job.id, job) for job in jobs)
         try:
-            super()._send(jobs)
+            super()._send(jobs, **changes)
         finally:
             for job in jobs:
                 del self._sending[job.id]
