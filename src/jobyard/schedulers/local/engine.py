@@ -25,6 +25,7 @@ from .ring import END, FAIL, PID, SPAWNING, Record
 from .shepherded import ending_of, first_state, stages_of, usage_of, wait_status
 
 if TYPE_CHECKING:
+    from .cgroup import Groups
     from .link import Link
     from .machine import Machine
 
@@ -75,6 +76,7 @@ class Engine:
         self._timers: list[tuple[float, int, int, Callable[[Job], None], int]] = []
         self._timer_count = 0
         self._begins: list[tuple[float, int]] = []
+        self.groups: Groups | None = None  # that enforce memory limits
         self.limited: dict[int, Job] = {}  # running, with a memory limit
         self.staged: dict[int, Job] = {}  # running, with stages that their shepherds report
         self.own_signal: Callable[[Job, int, int], bool] | None = None  # to jobs that this process itself watches
@@ -268,6 +270,8 @@ class Engine:
         self.watch_run_time(job)
         if traits.memory is not None:
             self.limited[job.number] = job
+            if self.groups is not None:
+                self.groups.limit(job.number, run.pid, traits.memory)
 
     def watch_run_time(self, job: Job) -> None:
         """Set the timer of the time that a job may run, suspended time left out."""
@@ -279,6 +283,10 @@ class Engine:
         """Its leader has ended, with that wait status (None: nobody can know it)."""
         run = job.run
         assert run is not None
+        if self.groups is not None and job.number in self.limited:
+            if self.groups.passed(job.number):
+                job.flags |= MEMORY
+            self.groups.drop(job.number)
         flags = job.flags
         if flags & REQUEUE and not flags & CANCEL and (status is not None or job.traits.rerunnable):
             self._requeued(job, at)

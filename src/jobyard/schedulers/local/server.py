@@ -18,6 +18,7 @@ from typing import Any
 
 from ...errors import JobyardError, SubmitError
 from . import kernel, paths
+from .cgroup import Groups
 from .children import Child, Children
 from .engine import Engine
 from .jobs import Job
@@ -95,6 +96,7 @@ class Server:
         self._next_stages = 0.0
         self._next_prune = time.monotonic() + FIRST_PRUNE_S
         self._failed_at: float | None = None
+        self.engine.groups = Groups.open(f"jobyard-{os.stat(folder.path).st_ino}")
         raise_open_files(self.engine.machine.total.cores)
         generation = recover(self)
         self.link = Link(folder, generation, epoll)
@@ -565,6 +567,8 @@ class Server:
         os.waitpid(self.link.pid, 0)
         for connection in list(self.connections.values()):
             self.part(connection)
+        if self.engine.groups is not None:
+            self.engine.groups.close()
         ring = self.link.ring.path
         self.link.close()
         os.unlink(ring)
