@@ -20,6 +20,8 @@ from jobyard.job import JobDescription, JobState
 from jobyard.keeper import Update
 from jobyard.schedulers.base import Action
 from jobyard.schedulers.local import LocalScheduler, kernel, paths, stop
+from jobyard.schedulers.local.jobs import Run
+from jobyard.schedulers.local.recover import is_it
 from jobyard.schedulers.local.store import Store
 from local.killing import find_pair
 from local.rig import Rig, eventually
@@ -330,6 +332,59 @@ def test_both_killed_adopts_what_runs(open_rig: Callable[..., Rig], state_dir: P
     assert rig.wait(limited).cause == "walltime"
     rig.control(Action.CANCEL, stopped)
     assert rig.wait(stopped).state is JobState.CANCELLED
+
+
+def test_what_ended_unseen_is_lost_and_nothing_else(open_rig: Callable[..., Rig], state_dir: Path, tmp_path: Path) -> None:
+    rig = open_rig(slots=2)
+    os.mkfifo(tmp_path / "gate")
+    job = rig.submit(f"echo $$ >{tmp_path}/pid; read x <{tmp_path}/gate; echo done; exit 77")
+    rig.until(job, JobState.RUNNING)
+    session = rig.keeper.session_id
+    number = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()))
+    pair = rig.pair()
+    rig.close()
+    for pid in pair:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not any(find_pair(state_dir).values()))
+    (tmp_path / "gate").write_text("\n")
+    eventually(lambda: (found := kernel.read_process(number)) is None or found.zombie)
+    later = open_rig(session)
+    ending = later.keeper.entries([job.key])[0].ending
+    if ending is None:  # PID 1 has not reaped it: the kernel still knows
+        ending = later.wait(job)
+    assert ending.exit_code == 77 or (ending.cause == "lost" and ending.exit_code is None and ending.signal is None)
+    assert later.output(job) == b"done\n"
+    assert later.run(["/bin/true"]).success  # its place is free
+
+
+def test_only_the_job_itself_is_adopted() -> None:
+    before = kernel.boot_now()
+    kernel.set_mark(4711)
+    try:
+        marked = subprocess.Popen(["/bin/sleep", "100"], start_new_session=True)
+        other = subprocess.Popen(["/bin/sleep", "100"])
+    finally:
+        kernel.set_mark(0)
+    plain = subprocess.Popen(["/bin/sleep", "100"], start_new_session=True)
+    took = kernel.boot_now() - before
+    try:
+
+        def adopted(pid: int, number: int, booted: float) -> bool:
+            run = Run(1, 1)
+            run.pid, run.booted, run.took_s = pid, booted, took
+            process = kernel.read_process(pid)
+            assert process is not None
+            return is_it(number, run, process)
+
+        assert adopted(marked.pid, 4711, before)
+        assert not adopted(marked.pid, 4712, before)  # another job's mark
+        assert not adopted(marked.pid, 4711, before - 60)  # a process of another time
+        assert not adopted(other.pid, 4711, before)  # a descendant: it bears the mark and leads nothing
+        assert not adopted(plain.pid, 4711, before)  # a stranger
+    finally:
+        for process in (marked, other, plain):
+            process.kill()
+            process.wait()
 
 
 def test_a_full_disk_refuses_and_recovers(state_dir: Path) -> None:

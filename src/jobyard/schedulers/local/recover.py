@@ -25,7 +25,7 @@ from .wire import unpack
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["adopt_after_spawner", "load", "recover"]
+__all__ = ["adopt_after_spawner", "is_it", "load", "recover"]
 
 START_WAIT_S = 2.0  # for a child that was caught before its exec
 
@@ -91,7 +91,7 @@ def _adopt(server: Server, job: Job) -> None:
     if job.number in server.children.by_number:
         return  # of the spawner that became this server
     process = kernel.read_process(run.pid)
-    if process is None or not _is_it(job, run, process):
+    if process is None or not is_it(job.number, run, process):
         server.note_end(job.number, run.stream, None, None)
         return
     child = Child(job.number, run.pid, run.began, run.booted, run.stream)
@@ -111,13 +111,13 @@ def _adopt(server: Server, job: Job) -> None:
         server.children.forget(child)
 
 
-def _is_it(job: Job, run: Run, process: kernel.Process) -> bool:
-    """The process is the job: it leads its session, started when the record says, and bears the mark (which root may hide)."""
+def is_it(number: int, run: Run, process: kernel.Process) -> bool:
+    """The process is the job of that number: it leads its session, started when the record says, and bears the mark."""
     first, last = run.booted * kernel.TICKS - 1, (run.booted + run.took_s) * kernel.TICKS + 1
     if process.session != run.pid or not first <= process.start_ticks <= last:
         return False
     mark = kernel.mark_of(run.pid)
-    return mark == job.number
+    return mark == number
 
 
 def _adopt_pending(server: Server, job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,10 @@ _NOTES = {
     "nodes": "it is one machine",
 }
 _DEFAULTS = {"queue": None, "account": None, "reservation": None, "native": (), "category": None, "email": (), "email_on": ()}
+
+
+_asked = operator.attrgetter(*_DEFAULTS)
+_NOTHING_ASKED = tuple(_DEFAULTS.values())
 
 
 class LocalScheduler:
@@ -90,15 +95,16 @@ class LocalScheduler:
     ) -> None:
         """Raise UnsupportedAttribute or InvalidJob for what cannot be honoured. Whether the machine is large enough the
         server says at submission."""
-        for name, default in _DEFAULTS.items():
-            if getattr(description, name) != default:
-                raise _unsupported(name)
+        if _asked(description) != _NOTHING_ASKED:
+            for name, default in _DEFAULTS.items():
+                if getattr(description, name) != default:
+                    raise _unsupported(name)
         if description.resources.total_nodes != 1:
             raise _unsupported("nodes")
         if description.launcher not in self.capabilities.launchers:
             known = ", ".join(sorted(self.capabilities.launchers))
             raise InvalidJob(f"there is no launcher {description.launcher!r}; there are: {known}", field="launcher")
-        for key in description.attributes:
+        for key in description.attributes or ():
             if key.startswith("local."):
                 raise UnsupportedAttribute(f"the local scheduler has no attribute {key!r}", field="attributes", scheduler="local")
         if tasks < 1:
