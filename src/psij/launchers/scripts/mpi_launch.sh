@@ -13,7 +13,7 @@ pre_launch
 _PSI_J_MPI_OPTIONS=()
 _PSI_J_MPI_VERSION="$(mpirun --version 2>/dev/null </dev/null | head -n 1 || true)"
 case "$_PSI_J_MPI_VERSION" in
-    *"(Open MPI) "[1-4].*) _PSI_J_MPI_OPTIONS=(--oversubscribe) ;;
+    *"(Open MPI) "[1-4].* | *"(OpenRTE) "[1-4].*) _PSI_J_MPI_OPTIONS=(--oversubscribe) ;;
     *"(Open MPI)"*) _PSI_J_MPI_OPTIONS=(--map-by :OVERSUBSCRIBE) ;;
 esac
 log "mpirun: $_PSI_J_MPI_VERSION"
