@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import psij
+
 EXAMPLES = Path(__file__).parents[2] / "examples" / "psij"
 PRINTS = {
     "hello": r"COMPLETED 0\nhello from a job\n",
@@ -30,7 +32,7 @@ def test_examples(name: str, common_yard: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py"), *ARGUMENTS.get(name, [])],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        env={**os.environ, "PYTHONPATH": str(Path(psij.__file__).parents[1])},
         capture_output=True,
         text=True,
         check=False,

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import psij
 from psij import InvalidJobException, Job, JobAttributes, JobExecutor, JobSpec, JobState, ResourceSpecV1, SubmitException
 from psij.executors.batch.batch_scheduler_executor import BatchSchedulerExecutor, BatchSchedulerExecutorConfig
 from psij.staging import StageIn, StageOut, StageOutFlags, StagingMode
@@ -469,7 +470,7 @@ def test_jobs_of_an_earlier_process(queue: Queue, tmp_path: Path) -> None:
         "print(ex.contact, *[job.id for job in jobs], flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    path = os.pathsep.join([str(PROJECT), str(Path(__file__).parents[2] / "src")])
+    path = os.pathsep.join([str(PROJECT), str(Path(psij.__file__).parents[1])])
     done = subprocess.run(
         [sys.executable, "-c", code, "fake"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
     )
