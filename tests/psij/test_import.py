@@ -40,7 +40,7 @@ def test_import_loads_nothing_heavy_and_does_nothing_behind_the_callers_back(tmp
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2] / 'src'}", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": f"{tmp_path}:{Path(psij.__file__).parents[1]}", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
     )
     assert json.loads(done.stdout) == [True, 1, []]
     assert done.stderr == ""
@@ -57,7 +57,7 @@ def test_a_name_that_is_not_built_in_starts_the_search(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2] / 'src'}", "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": f"{tmp_path}:{Path(psij.__file__).parents[1]}", "PATH": "/usr/bin:/bin"},
     )
     lines = done.stdout.splitlines()
     assert lines[0] == "read"
