@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import psij
+
 
 def test_import_takes_less_than_60_ms() -> None:
     # In process time, not wall time: other tests may be running on this machine.
