@@ -129,3 +129,23 @@ def test_make_lists_its_targets() -> None:
     done = subprocess.run(["make", "-C", str(ROOT), "--no-print-directory", "help"], capture_output=True, text=True, check=True)
     for target in ("demo", "test", "lint", "types", "bench", "test-installed"):
         assert f"make {target} " in done.stdout
+
+
+@pytest.mark.parametrize(("broken", "status"), [("", 0), ("lint", 1), ("test", 1)])
+def test_ci_runs_every_step_and_ends_with_1_if_any_failed(tmp_path: Path, broken: str, status: int) -> None:
+    programs = tmp_path / "programs"
+    program(programs, "make", f'echo "made $1"; [ "$1" != "{broken}" ]')
+    done = subprocess.run(
+        ["sh", str(ROOT / ".ci" / "run")],
+        env={"PATH": f"{programs}:/usr/bin:/bin", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    steps = ["test", "lint", "types", "test-installed"]
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("made ")] == steps
+    summary = done.stdout.partition("==== in short\n")[2]
+    assert [line.split() for line in summary.splitlines()[:4]] == [[step, "made", step] for step in steps]
+    assert (f"failed: {broken}\n" in summary) == bool(broken)
+    assert list(tmp_path.iterdir()) == [programs]
