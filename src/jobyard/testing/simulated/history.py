@@ -25,8 +25,8 @@ from .world import Fate, SimulatedJob, Style, Task, World
 
 __all__ = ["History", "HistoryFailed", "run_history"]
 
-_STEPS = 30
-_MOST_JOBS = 9
+_STEPS = (6, 10, 16, 30)
+_MOST_JOBS = 7
 _CALM_STEPS = 400
 _QUIET_S = 300.0  # longer than a dead client's intents are left alone
 _CODES = (0, 0, 0, 1, 2, 3, 7, 86, 99, 100, 125, 126, 127, 128, 137, 143, 255)
@@ -63,6 +63,7 @@ class History:
         self.log: list[str] = [f"{self.world.style}, faults {self.plan.rate}"]
         self.crashes = 0
         self.verdicts = 0
+        self._cancelled: set[int] = set()  # keys of jobs whose cancelling was acknowledged, and recorded
         self._last: dict[int, Update] = {}  # what the present client was told last of each job
         self._begun: dict[int, list[tuple[JobState, By | None]]] = {}  # what the journal's history was when last looked at
         (folder / "work").mkdir(mode=0o700)
@@ -85,7 +86,7 @@ class History:
         ]
         weights = [weight for weight, _ in acts]
         self._alive(self._submit)
-        for _ in range(_STEPS):
+        for _ in range(self.random.choice(_STEPS)):
             act = self.random.choices([act for _, act in acts], weights)[0]
             self._alive(act)
             self._check_history()
@@ -178,6 +179,8 @@ class History:
             self.note(f"... no answer: {error}")
         else:
             self.note(f"... {[str(error) if error else 'done' for error in answers.values()]}")
+            if action is Action.CANCEL:
+                self._cancelled.update(key for key, error in answers.items() if error is None)
 
     def _die_soon(self) -> None:
         self.client.life.left = self.random.randint(1, 25)
@@ -203,17 +206,21 @@ class History:
     def _reopen_later(self) -> None:
         """Long after the client was last there: ids of jobs that are over belong to others now."""
         self.note("the client ends, and comes back later")
-        self.client.bury()
         self.world.advance(self.random.choice((10.0, 1000.0, 5000.0)))
         listed = {row.native_id for row in self._listed()}
         for job in list(self.world.jobs):
             old = job.ended_at is not None and self.world.now - job.submitted_at > 700.0
-            if old and job.task is not None and job.native_id not in listed and self.random.random() < 0.5:
+            if old and self._is_known(job) and job.native_id not in listed and self.random.random() < 0.5:
                 self.note(f"somebody else's job gets the id {job.native_id}")
                 listed.add(job.native_id)
                 self.world.intrude(job.native_id, Fate(wait_s=0.5, duration_s=50.0, exit_code=self.random.choice((0, 44))))
+        self.client.bury()
         self.world.advance(self.random.choice((0.1, 20.0, 100.0)))
         self.client = self._open(self.client.session_id)
+
+    def _is_known(self, job: SimulatedJob) -> bool:
+        """Its submission is settled. Ids come round after days; nobody sends a job again then."""
+        return job.token is not None and bool(self.client.journal.find(self.client.session_id, job.native_id))
 
     def _listed(self) -> Sequence[SimulatedJob]:
         return [job for job in self.world.jobs if self.scheduler.lists(job)]
@@ -271,7 +278,8 @@ class History:
         elif task is None:
             self.fail(f"job {update.key} has ended as {update.ending}, and the scheduler never had it")
         else:
-            for wrong in judge(update.ending, task, self._copies(task), self.scheduler, read=self._end_is_there(task)):
+            ours, read = update.key in self._cancelled, self._end_is_there(task)
+            for wrong in judge(update.ending, task, self._copies(task), self.scheduler, read=read, ours=ours):
                 self.fail(f"job {update.key} {row.token}: {wrong}\n{update.ending!r}\n{task}\n{self._copies(task)}\n{row.facts}")
 
     def _copies(self, task: Task) -> list[SimulatedJob]:
@@ -286,9 +294,12 @@ class History:
 
     def _check_history(self) -> None:
         """Records only grow, and nothing in them is ever another than it was."""
-        for entry in self._entries():
-            states = [(one.state, one.by) for one in self.client.journal.history(entry.key)]
-            before = self._begun.get(entry.key, [])
+        journal, session_id = self.client.journal, self.client.session_id
+        found: dict[int, list[tuple[JobState, By | None]]] = {}
+        for fed in journal.changes_since(0, session=session_id):
+            found.setdefault(fed.key, []).append((fed.transition.state, fed.transition.by))
+        for entry in journal.entries(session_id):
+            states, before = found.get(entry.key, []), self._begun.get(entry.key, [])
             if states[: len(before)] != before:
                 self.fail(f"the history of job {entry.key} was {before}, and is {states}")
             self._begun[entry.key] = states

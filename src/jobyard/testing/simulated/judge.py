@@ -12,23 +12,26 @@ __all__ = ["judge"]
 
 
 def judge(
-    ending: Ending, task: Task, copies: Sequence[SimulatedJob], scheduler: SimulatedScheduler, *, read: bool
+    ending: Ending, task: Task, copies: Sequence[SimulatedJob], scheduler: SimulatedScheduler, *, read: bool, ours: bool
 ) -> Iterator[str]:
     """What is wrong with this verdict on one job of ours; nothing: it may stand.
 
     ``copies``: the scheduler's jobs with its token and number, in order (more than one where it was sent twice). ``read``: an end
-    receipt of its last run was visible when the verdict was given.
+    receipt of its last run was visible when the verdict was given. ``ours``: we cancelled it, and that was acknowledged.
     """
     run = task.runs[-1] if task.runs else None
     told = [word for job in copies for word in scheduler.shown.get((job.native_id, job.submitted_at), ())]
     cancelled = any(job.cancelled for job in copies)
     yield from _state(ending, run, told, read=read)
     yield from _how(ending, run)
-    yield from _cause(ending, task, run, scheduler, cancelled=cancelled)
+    yield from _cause(
+        ending, task, run, cancelled=cancelled, quiet=cancelled and not ours and not scheduler.world.style.says_cancelled
+    )
     if ending.cause is Cause.LOST:
         if read:
             yield "it is called lost, though its end receipt was there"
-        known = [word for job in copies for word in scheduler.known.get((job.native_id, job.submitted_at), ())]
+        own = [job for job in copies if task.holder in (None, job.native_id)]  # what is said of a refused copy is not about the job
+        known = [word for job in own for word in scheduler.known.get((job.native_id, job.submitted_at), ())]
         if any(word is not None for word in known):
             yield f"it is called lost, though the scheduler said how it ended: {known}"
         if scheduler.world.style.accounting and any(job.over for job in copies):
@@ -66,7 +69,8 @@ def _how(ending: Ending, run: Run | None) -> Iterator[str]:
         yield "it dumped no core"
 
 
-def _cause(ending: Ending, task: Task, run: Run | None, scheduler: SimulatedScheduler, *, cancelled: bool) -> Iterator[str]:
+def _cause(ending: Ending, task: Task, run: Run | None, *, cancelled: bool, quiet: bool) -> Iterator[str]:
+    # quiet: nobody but us knows that it was cancelled, and our note of it was lost in a crash
     cause, true = ending.cause, run.cause if run is not None else None
     if cause in (Cause.LOST, Cause.UNKNOWN):
         return
@@ -82,7 +86,6 @@ def _cause(ending: Ending, task: Task, run: Run | None, scheduler: SimulatedSche
         if true is not Cause.REQUEUED and not any(name.endswith(".refused.json") for name in task.receipts):
             yield f"it was not run again: {true}"
     elif cause is Cause.EXITED:
-        quiet = cancelled and not scheduler.world.style.says_cancelled  # nobody but us knows, and our note may be lost in a crash
         if true is not Cause.EXITED and not (true is Cause.CANCELLED and quiet):
             yield f"it did not end by itself: {true}"
     else:

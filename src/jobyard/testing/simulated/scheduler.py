@@ -226,9 +226,11 @@ class SimulatedScheduler:
         """What accounting says while it lags, or simply wrongly, of a job whose receipts tell the truth; else the truth."""
         true = self._row(job, accounting=True)
         task = job.task
-        if task is None or not any(name.endswith(".end.json") for name in task.receipts):
+        if task is None or not task.runs:
             return true
         run = job.runs[-1]
+        if f"receipt.{task.number}.{run.receipt_attempt}.end.json" not in task.receipts:
+            return true
         if not run.claimed or run.noted or run.cause is not Cause.EXITED or self.world.random.random() < 0.3:
             return msgspec.structs.replace(true, state=JobState.RUNNING, native_state="RUNNING", ended=False, ending=None)
         wrong = Ending(state=JobState.FAILED, cause=Cause.EXITED, exit_code=7)
