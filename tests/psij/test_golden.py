@@ -29,7 +29,7 @@ from psij import (
 )
 from psij._engine_executor import EngineExecutor
 from psij.executors.batch._scheduler import SchedulerExecutor
-from psij.executors.batch.batch_scheduler_executor import BatchSchedulerExecutor
+from psij.executors.batch.batch_scheduler_executor import BatchSchedulerExecutor, BatchSchedulerExecutorConfig
 from psij_helpers import LONG, finished, shell
 
 BATCH = [name for name in _plugins.EXECUTORS if name != "local"]
@@ -315,6 +315,21 @@ def test_jobs_on_a_scheduler_that_is_asked_by_commands(standin: StandinExecutor,
     sleeper.resume()
     sleeper.cancel()
     assert finished(sleeper).state is JobState.CANCELED
+
+
+def test_configured_intervals_and_kept_files(yard: Path, tmp_path: Path) -> None:
+    cell = install(tmp_path / "cell")
+    config = BatchSchedulerExecutorConfig(work_directory=tmp_path / "w", queue_polling_interval=2, keep_files=True)
+    with StandinExecutor(url=f"?cell={cell.folder}", config=config) as executor:
+        assert "poll=2s" in executor.contact
+        job = Job(shell("exit 5", name="kept"))
+        executor.submit(job)
+        assert list((tmp_path / "w").glob("jobyard-*/??/*/job.json"))
+        assert finished(job).exit_code == 5
+        (script,) = (tmp_path / "w" / executor.name).iterdir()
+        assert script.name == f"{job.id}.job"
+        assert "name: kept" in script.read_text()
+    cell.stop()
 
 
 def test_the_hooks_answer_as_the_adapter_does(standin: StandinExecutor) -> None:

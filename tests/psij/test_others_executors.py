@@ -230,6 +230,28 @@ def test_a_refused_submission_leaves_nothing(queue: Queue, yard: Path) -> None:
     assert finished(job).state is JobState.COMPLETED
 
 
+def test_of_many_those_accepted_before_a_refusal_stay(queue: Queue, yard: Path) -> None:
+    queue.set("quota", "2")
+    executor = queue.executor()
+    jobs = [Job(shell(f"exit {n}")) for n in range(4)]
+    with pytest.raises(SubmitException, match="no jobs are taken today"):
+        executor.submit_many(jobs)
+    assert [job.native_id is not None for job in jobs] == [True, True, False, False]
+    assert [(job.executor, job.status.state) for job in jobs[2:]] == [(None, JobState.NEW)] * 2
+    queue.clear("quota")
+    executor.submit_many(jobs[2:])
+    assert [finished(job).exit_code for job in jobs] == [0, 1, 2, 3]
+
+
+def test_a_plain_configuration_is_taken_too(queue: Queue, tmp_path: Path) -> None:
+    plain = psij.JobExecutorConfig(tmp_path / "log", tmp_path / "work")
+    executor = queue.executor(config=plain)
+    assert isinstance(executor.config, BatchSchedulerExecutorConfig)
+    assert (executor.config.work_directory, executor.config.launcher_log_file) == (tmp_path / "work", tmp_path / "log")
+    assert executor.work_directory == tmp_path / "work" / "fake"
+    assert executor.config.queue_polling_interval == 30
+
+
 def job_folders(root: Path) -> list[str]:
     """Folders of jobs below a work folder."""
     return [str(path) for path in root.glob("jobyard-*/??/*") if len(path.name) == 32]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import io
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+
+import msgspec
 
 import jobyard
 from jobyard import fronts
@@ -17,6 +20,7 @@ from ..._states import STATES, exit_code
 from ...exceptions import InvalidJobException, SubmitException
 from ...job import Job
 from ...job_status import JobStatus
+from ._wrapped import keep_file
 from .batch_scheduler_executor import BatchSchedulerExecutor, InvalidJobStateError
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SchedulerExecutor"]
 
+_DEFAULT_INTERVAL_S = 30
 _FOLDER = "0" * 32  # a token's form; the folder's name is one
 
 
@@ -39,8 +44,21 @@ class SchedulerExecutor(BatchSchedulerExecutor):
     def _open_link(self, contact: str | None = None) -> Link:
         return EngineExecutor._open_link(self, contact)
 
+    def _engine_contact(self) -> str:
+        """With the configured interval between questions, where one was set and ``url`` says none."""
+        interval_s = getattr(self.config, "queue_polling_interval", _DEFAULT_INTERVAL_S)
+        contact = jobyard.Contact.parse(self._contact)
+        if interval_s == _DEFAULT_INTERVAL_S or "poll" in contact.options:
+            return self._contact
+        return str(msgspec.structs.replace(contact, options={**contact.options, "poll": f"{interval_s}s"}))
+
     def _send(self, jobs: builtins.list[Job], **changes: object) -> None:
         EngineExecutor._send(self, jobs, **changes)
+        if getattr(self.config, "keep_files", False):
+            for job in jobs:
+                out = io.StringIO()
+                self.generate_submit_script(job, {}, out)
+                keep_file(self.work_directory, f"{job.id}.job", out.getvalue().encode("utf-8", "surrogateescape"))
 
     def _describe(self, job: Job) -> tuple[jobyard.JobDescription, str | None]:
         return EngineExecutor._describe(self, job)

@@ -72,6 +72,13 @@ def job_of(executor: BatchSchedulerExecutor, description: jobyard.JobDescription
     return job
 
 
+def keep_file(folder: Path, name: str, data: bytes) -> None:
+    """Write a file that stays, for its owner alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+
+
 class WrappedDialect:
     """The executor's commands and parsers. Parsers of others may raise anything; from what they raise nothing is concluded."""
 
@@ -250,9 +257,7 @@ class WrappedScheduler(jobyard.CommandScheduler):
             raise SubmitException(f"{executor.name}: {error}", error) from error
         script = out.getvalue().encode("utf-8", "surrogateescape")
         if keep is not None:
-            keep.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(keep / f"{job.id}.job", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(script)
+            keep_file(keep, f"{job.id}.job", script)
         return {"run.sh": script}
 
     def submit(self, submission: Submission) -> Accepted:

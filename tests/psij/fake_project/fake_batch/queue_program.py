@@ -7,6 +7,7 @@ A job's state is a letter in ``ID.state``: Q, R, C, F, X. Files in FOLDER make i
     hold      new jobs stay in the queue until the file is gone
     down      every question fails
     refuse    every submission fails
+    quota     a number: submissions fail once there are so many jobs
     hidden    ids, one a line, that no answer mentions for the time being
     odd       ids whose state is told as a word that nobody knows
     purge     jobs that end are forgotten at once
@@ -54,8 +55,11 @@ class Queue:
     def state(self, job: str) -> str:
         return read(self.path(job + ".state")).strip()
 
+    def numbers(self) -> list[str]:
+        return [name[:-3] for name in os.listdir(self.folder) if name.endswith(".id")]
+
     def submit(self, script: str) -> int:
-        if self.there("refuse"):
+        if self.there("refuse") or len(self.numbers()) >= int(read(self.path("quota")) or 1 << 30):
             sys.stderr.write("queue: no jobs are taken today" + "\n")
             return 3
         number = 100
