@@ -262,7 +262,8 @@ class Requests:
             if newest is not None:
                 numbers = self._newest(ranges, newest)
                 return self._rows(session, numbers)
-            return [row for first, last in ranges for row in self._range_rows(session, first, last)]
+            batches: dict[int, Batch] = {}
+            return [row for first, last in ranges for row in self._range_rows(session, first, last, batches)]
         return self._rows(session, numbers)
 
     def _newest(self, ranges: list[tuple[int, int]], count: int) -> list[int]:
@@ -276,17 +277,17 @@ class Requests:
 
     def _rows(self, session: int, numbers: Iterable[int]) -> list[Any]:
         found: list[Any] = []
+        batches: dict[int, Batch] = {}  # one that many jobs share is read once: its indices can be a hundred thousand
         for one in numbers:
-            found.extend(self._range_rows(session, one, one))
+            found.extend(self._range_rows(session, one, one, batches))
         return found
 
-    def _range_rows(self, session: int, first: int, last: int) -> Iterable[list[Any]]:
+    def _range_rows(self, session: int, first: int, last: int, batches: dict[int, Batch]) -> Iterable[list[Any]]:
         engine = self._server.engine
         query = (
             "SELECT j.number, j.state, j.flags, coalesce(j.blob, b.blob), j.run, j.ending, j.ended, b.no, b.session, b.at "
             "FROM jobs j JOIN batches b ON b.no=j.batch WHERE j.number BETWEEN ? AND ?"
         )
-        batches: dict[int, Batch] = {}
         for one, state, flags, blob, _, ending, ended, no, owner, at in self._server.store.execute(query, (first, last)).fetchall():
             batch = batches.get(no)
             if batch is None:
