@@ -17,7 +17,11 @@ import pytest
 
 import psij
 from psij import InvalidJobException, Job, JobAttributes, JobExecutor, JobSpec, JobState, ResourceSpecV1, SubmitException
-from psij.executors.batch.batch_scheduler_executor import BatchSchedulerExecutor, BatchSchedulerExecutorConfig
+from psij.executors.batch.batch_scheduler_executor import (
+    BatchSchedulerExecutor,
+    BatchSchedulerExecutorConfig,
+    check_status_exit_code,
+)
 from psij.staging import StageIn, StageOut, StageOutFlags, StagingMode
 from psij_helpers import ALL, LONG, Told, finished, run, shell
 
@@ -241,6 +245,27 @@ def test_of_many_those_accepted_before_a_refusal_stay(queue: Queue, yard: Path) 
     queue.clear("quota")
     executor.submit_many(jobs[2:])
     assert [finished(job).exit_code for job in jobs] == [0, 1, 2, 3]
+
+
+def test_what_subclasses_find_in_the_base(queue: Queue, tmp_path: Path) -> None:
+    import pwd
+
+    executor = queue.executor(config=queue.config(work_directory=tmp_path / "w"))
+    assert executor._current_user() == pwd.getpwuid(os.geteuid()).pw_name
+    assert executor._run_command(["/bin/sh", "-c", "echo out; echo err >&2"]) == "out\nerr\n"
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        executor._run_command(["/bin/sh", "-c", "echo out; exit 3"])
+    assert (caught.value.returncode, caught.value.output) == (3, "out\n")
+    durations = (timedelta(0), timedelta(seconds=61.5), timedelta(days=2, seconds=1))
+    assert [executor._format_duration(one) for one in durations] == ["0:00:00", "0:01:02", "48:00:01"]
+    (tmp_path / "file").write_text("x")
+    executor._delete_aux_file(path=tmp_path / "file")
+    executor._delete_aux_file(path=tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+    executor._clean_submit_script(Job())
+    with pytest.raises(RuntimeError, match="'q' exited with 1 and output 'odd'"):
+        check_status_exit_code("q", 1, "odd")
+    check_status_exit_code("q", 0, "odd")
 
 
 def test_a_plain_configuration_is_taken_too(queue: Queue, tmp_path: Path) -> None:

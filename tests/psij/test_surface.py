@@ -171,6 +171,8 @@ HOOKS = {
     "_create_script_context": ["job"],
     "_run_command": ["cmd"],
     "_current_user": [],
+    "_clean_submit_script": ["job"],
+    "_delete_aux_file": ["job", "suffix", "path", "force"],
 }
 PROPERTIES = {
     "psij:Job": "id native_id status",

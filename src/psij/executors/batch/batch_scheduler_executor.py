@@ -208,6 +208,21 @@ class BatchSchedulerExecutor(EngineExecutor):
         )
         return res.stdout
 
+    def _clean_submit_script(self, job: Job) -> None:
+        """Kept for subclasses that call it: the script lies in the job's folder, and goes with it."""
+
+    def _delete_aux_file(
+        self, job: Job | None = None, suffix: str | None = None, path: Path | None = None, force: bool = False
+    ) -> None:
+        """Remove a file that the executor keeps, by its path or by the job's native id and a suffix, unless files are kept."""
+        assert isinstance(self.config, BatchSchedulerExecutorConfig)
+        if self.config.keep_files:
+            return
+        if path is None and job is not None and job.native_id is not None and suffix is not None:
+            path = self.work_directory / (job.native_id + suffix)
+        if path is not None:
+            path.unlink(missing_ok=True)
+
     def _current_user(self) -> str:
         """The user's name, by the effective user id: there may be no terminal."""
         import pwd
