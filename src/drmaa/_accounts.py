@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
 
 from jobyard import Job, Scheduler, SchedulerUnavailable, SessionClosed, TransportError, Usage
 
@@ -17,11 +17,11 @@ class Accounts:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
 
-    def record(self, job: Job, deadline: float | None, left: Callable[[], bool]) -> Usage | None:
+    def record(self, job: Job, deadline: float | None, left: threading.Event) -> Usage | None:
         """What accounting says of an ended job's usage; None where the receipt is all that there will be.
 
-        Asks until it is there. TimeoutError: ``deadline`` (of the monotonic clock) passed before. SessionClosed: ``left``
-        says so. None: a job that never began, or of which accounting has said nothing for two minutes of good answers.
+        Asks until it is there. TimeoutError: ``deadline`` (of the monotonic clock) passed before. SessionClosed: ``left`` was
+        set. None: a job that never began, or of which accounting has said nothing for two minutes of good answers.
         """
         ending = job.ending
         if ending is None or ending.began_at is None:
@@ -34,12 +34,11 @@ class Accounts:
                         return row.ending.usage
             except (SchedulerUnavailable, TransportError):
                 unanswered_s += pause  # it did not answer: that time does not count
-            if left():
-                raise SessionClosed("the session was left")
             now = time.monotonic()
             if now - asked - unanswered_s > PATIENCE_S:
                 return None
             if deadline is not None and now >= deadline:
                 raise TimeoutError(f"accounting does not know job {job.native_id} yet")
-            time.sleep(pause if deadline is None else min(pause, max(0.0, deadline - now)))
+            if left.wait(pause if deadline is None else min(pause, max(0.0, deadline - now))):
+                raise SessionClosed("the session was left")
             pause = min(pause * 1.5, LONGEST_S)

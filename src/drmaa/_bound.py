@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ class Bound:
         self._scheduler = parsed.scheduler
         policy = parsed.option("nonzero_exit")
         self._nonzero_done = self._vendor.nonzero_done if policy is None else policy == "done"
-        self.left = False  # exit() was called; guarded by the owner's lock
+        self.left = threading.Event()  # exit() was called
         self._accounts = (
             Accounts(self.engine.scheduler)
             if parsed.option("usage") == "accounting" and self.engine.capabilities.accounting and not self.engine.capabilities.push
@@ -114,7 +115,7 @@ class Bound:
         except (JobyardError, MemoryError) as error:
             raise translate(error) from error
         except Exception as error:
-            if waiting and self.left:  # what it used was closed under it
+            if waiting and self.left.is_set():  # what it used was closed under it
                 raise coded(ExitTimeoutException, "the session was left by another thread while this one waited") from error
             raise
 
@@ -299,7 +300,7 @@ class Bound:
             else:
                 job.wait(left)
                 chosen = job
-            record = self._accounts.record(chosen, deadline, lambda: self.left)
+            record = self._accounts.record(chosen, deadline, self.left)
             if self.engine.reap([chosen]):
                 self._forget(chosen.native_id)
                 return _info(chosen.native_id, chosen.ending, record)

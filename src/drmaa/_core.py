@@ -60,7 +60,7 @@ class SessionCore:
             self._bound = None
             while bound.busy:
                 self._left.wait()
-            bound.left = True
+            bound.left.set()
         try:
             bound.close()
         except JobyardError as error:

@@ -52,8 +52,8 @@ def job_id(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     text = plain_text(value, "a job id")
-    # Every scheduler's ids hold a digit; this is what a misplaced word, or the text of None, lacks.
-    if not any(c.isdigit() for c in text) and text not in (ALL, ANY):
+    # Ids hold a digit, but for Flux's, which may happen to have none; a misplaced word, or the text of None, lacks it.
+    if not any(c.isdigit() for c in text) and not text.startswith("ƒ") and text not in (ALL, ANY):
         raise coded(InvalidArgumentException, f'Job id, "{text}", is not a valid job id')
     if any(c.isspace() or not c.isprintable() for c in text):
         raise coded(InvalidArgumentException, f"Job id, {text!r}, holds a blank or a control character")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, cast
 
 import pytest
@@ -24,16 +25,18 @@ class OneJob:
 
 
 class Clock:
-    """Time passes by sleeping only."""
+    """Time passes by waiting only; stands for the time module, and for the event that the session was left."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.left_at = 10.0**9
 
     def monotonic(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         self.now += max(seconds, 0.001)
+        return self.now >= self.left_at
 
 
 class Books:
@@ -59,42 +62,43 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def asked(books: Books, deadline: float | None = None, ending: Ending | None = ENDING, left: bool = False) -> Usage | None:
-    return Accounts(cast(Scheduler, books)).record(cast(Job, OneJob(ending)), deadline, lambda: left)
+def asked(clock: Clock, books: Books, deadline: float | None = None, ending: Ending | None = ENDING) -> Usage | None:
+    return Accounts(cast(Scheduler, books)).record(cast(Job, OneJob(ending)), deadline, cast(threading.Event, clock))
 
 
 @pytest.mark.parametrize("known_at", [1, 2, 10])
 @pytest.mark.parametrize("before", [None, (Row(native_id="17"),), (Row(native_id="18", ending=ENDING),)])
 def test_record_comes(clock: Clock, known_at: int, before: Any) -> None:
     books = Books(known_at, before)
-    assert asked(books) is RECORD
+    assert asked(clock, books) is RECORD
     assert books.asked == known_at
 
 
 def test_no_record_comes(clock: Clock) -> None:
-    assert asked(Books(10**9)) is None
+    assert asked(clock, Books(10**9)) is None
     assert 120 <= clock.now - 1000 < 130
 
 
 def test_silence_is_no_answer(clock: Clock) -> None:
     """However long accounting is away, its record is awaited."""
     books = Books(200, SchedulerUnavailable("away"))
-    assert asked(books) is RECORD
+    assert asked(clock, books) is RECORD
     assert clock.now - 1000 > 600
 
 
 def test_deadline_and_leaving(clock: Clock) -> None:
     with pytest.raises(TimeoutError, match="accounting does not know job 17 yet"):
-        asked(Books(10**9), deadline=1003.0)
+        asked(clock, Books(10**9), deadline=1003.0)
     assert clock.now == pytest.approx(1003.0, abs=0.01)
+    clock.left_at = 1010.0
     with pytest.raises(SessionClosed):
-        asked(Books(10**9), left=True)
+        asked(clock, Books(10**9))
 
 
 @pytest.mark.parametrize("ending", [None, Ending(state=JobState.CANCELLED, aborted=True)])
 def test_what_never_began_has_no_record(clock: Clock, ending: Ending | None) -> None:
     books = Books(1)
-    assert asked(books, ending=ending) is None
+    assert asked(clock, books, ending=ending) is None
     assert books.asked == 0
 
 

@@ -55,7 +55,15 @@ def test_limit_that_no_limit_can_have(given: Any) -> None:
 
 @pytest.mark.parametrize(
     ("given", "text"),
-    [("17", "17"), (b"17", "17"), (17, "17"), ("17.4", "17.4"), ("17[4].server", "17[4].server"), ("ƒ3bQ", "ƒ3bQ")],
+    [
+        ("17", "17"),
+        (b"17", "17"),
+        (17, "17"),
+        ("17.4", "17.4"),
+        ("17[4].server", "17[4].server"),
+        ("ƒ3bQ", "ƒ3bQ"),
+        ("ƒabQ", "ƒabQ"),
+    ],
 )
 def test_job_id(given: Any, text: str) -> None:
     assert values.job_id(given) == text
