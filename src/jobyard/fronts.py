@@ -43,7 +43,7 @@ from .session import Watch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .job import Ending
+    from .job import Ending, JobDescription
     from .transports.base import Transport
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "Watch",
     "describe",
     "find_known",
+    "finish_cancelled",
     "is_here",
     "local_transport",
     "open_scheduler",
@@ -102,3 +103,35 @@ def recorded_endings(login: str, native_ids: Sequence[str]) -> dict[str, Ending]
         return journal.endings(login, native_ids)
     finally:
         journal.close()
+
+
+def finish_cancelled(description: JobDescription) -> tuple[bool, str | None]:
+    """Bring out and clean up, here, what a job that was killed at once could not bring out itself: whether there was
+    anything to do, and what went wrong. Its directory must be visible on this machine."""
+    import os
+
+    from .staging import StagingError, clean_up, stage_out
+
+    directory = os.fsencode(description.directory or os.sep)
+    asked = [one for one in description.stage_out if one.when & StageWhen.ON_CANCEL]
+    cleans = bool(description.cleanup) and bool(description.cleanup_when & StageWhen.ON_CANCEL)
+    if not asked and not cleans:
+        return False, None
+    if not os.path.isdir(directory):
+        return True, f"the job's directory {description.directory} is not visible here"
+    items = [
+        {
+            "source": os.fsencode(one.source),
+            "target": os.fsencode(one.target),
+            "mode": str(one.mode),
+            "when": int(one.when),
+        }
+        for one in asked
+    ]
+    try:
+        stage_out(items, directory, "cancel")
+        if cleans:
+            clean_up([os.fsencode(one) for one in description.cleanup], directory, "cancel", int(description.cleanup_when))
+    except StagingError as error:
+        return True, str(error)
+    return True, None

@@ -56,7 +56,9 @@ class Link:
     def __init__(self, session: jobyard.Session) -> None:
         self.session = session
         self.pid = os.getpid()
+        self.remote = fronts.Contact.parse(session.contact).host is not None
         self.users = 0
+        self.finished: set[jobyard.Job] = set()  # killed ones whose work on cancel was done here
         self._lock = threading.RLock()
         self._followers: dict[jobyard.Job, list[weakref.ref[Job]]] = {}
         self._kept: set[Job] = set()  # whoever watches wants to hear of jobs that nobody else holds any more
@@ -102,7 +104,7 @@ class Link:
             job._handle = follower
             job._advance(JobStatus(JobState.QUEUED, metadata={"native_id": native_id}))
             for transition in known:
-                follower.take(job, transition)
+                follower.take(job, transition, live=False)
             # What came between the look at its state and now waits here; what comes from now on finds it followed.
             for transition in self._early.get(engine_job, ()):
                 follower.take(job, transition)
@@ -186,20 +188,51 @@ class Follower:
 
     __slots__ = ("engine_job", "link", "log")
 
+    _finishing = threading.Lock()  # of all: it happens rarely
+
     def __init__(self, link: Link, engine_job: jobyard.Job, log: str | None) -> None:
         self.link = link
         self.engine_job = engine_job
         self.log = log  # what its launcher prints; removed when the job has ended
 
-    def take(self, job: Job, transition: Transition) -> bool:
-        """Bring the job to what a transition says; whether that was news."""
+    def take(self, job: Job, transition: Transition, *, live: bool = True) -> bool:
+        """Bring the job to what a transition says; whether that was news. ``live``: it has just happened."""
         if job._status.final:
             return False
         said = self._log_read() if transition.ending is not None and not transition.ending.success else None
-        news = job._advance(*statuses(transition, job._native_id, said))
+        told = statuses(transition, job._native_id, said)
+        if (
+            live
+            and transition.state is jobyard.JobState.CANCELLED
+            and job.spec is not None
+            and (job.spec.stage_out or job.spec.cleanup)
+        ):
+            with self._finishing:
+                if not job._status.final:
+                    told[-1:] = self._finished(told[-1])
+                news = job._advance(*told)
+        else:
+            news = job._advance(*told)
         if transition.ending is not None and self.log is not None:
             Path(self.log).unlink(missing_ok=True)
         return news
+
+    def _finished(self, status: JobStatus) -> list[JobStatus]:
+        """What ON_CANCEL asks for, where the job was killed before it could do it: it is done here, if its files are here."""
+        ending, done = self.engine_job.ending, self.link.finished
+        if ending is None or ending.aborted or self.link.remote or self.engine_job in done:
+            return [status]
+        passed = {one.state for one in self.engine_job.history}
+        if passed & {jobyard.JobState.STAGING_OUT, jobyard.JobState.CLEANING}:
+            return [status]
+        done.add(self.engine_job)
+        asked, problem = fronts.finish_cancelled(self.engine_job.description)
+        if not asked:
+            return [status]
+        if problem is not None:
+            status.message = f"{status.message}\nwhat was to be done on cancel was not: {problem}"
+            return [status]
+        return [JobStatus(JobState.STAGE_OUT, status.time), JobStatus(JobState.CLEANUP, status.time), status]
 
     def _log_read(self) -> str | None:
         if self.log is None:

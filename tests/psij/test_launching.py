@@ -284,6 +284,33 @@ def test_files_of_a_cancelled_job_are_brought_out(executor: JobExecutor, tmp_pat
     assert not (here / "tmp").exists()
 
 
+def test_files_of_a_job_that_was_killed_are_brought_out_too(yard: Path, tmp_path: Path) -> None:
+    """One that does not heed TERM is killed with all that is around it: the program that follows it does the work."""
+    here = tmp_path / "job"
+    here.mkdir()
+    os.mkfifo(tmp_path / "ready")
+    code = "trap '' TERM; echo partial > out; echo scratch > tmp; echo > \"$1\"; sleep 60 & wait; sleep 60"
+    spec = shell(
+        code,
+        str(tmp_path / "ready"),
+        directory=here,
+        stage_out={StageOut("out", tmp_path / "got", StageOutFlags.ON_CANCEL, MOVE), StageOut("tmp", "no", StageOutFlags.ON_ERROR)},
+        cleanup={"tmp"},
+    )
+    told = Told()
+    with JobExecutor.get_instance("local", url="?grace=0.2s") as executor:
+        job = Job(spec)
+        job.set_job_status_callback(told)
+        executor.submit(job)
+        (tmp_path / "ready").read_text()
+        job.cancel()
+        assert finished(job).state is JobState.CANCELED
+        told.all_final(job)
+    assert told.states(job) == [*ALL[:-1], JobState.CANCELED]
+    assert (tmp_path / "got").read_text() == "partial\n"
+    assert list(here.iterdir()) == []
+
+
 def test_nothing_is_left(executor_name: str, yard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After jobs of every kind have ended the work folder holds launchers and node files only, however many jobs there were."""
     home = tmp_path / "home"
