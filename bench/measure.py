@@ -62,7 +62,7 @@ def alternate(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dic
     """Let each take its turn, so many times; the values of each in order. The order turns around each time."""
     values: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds):
-        names = list(contenders) if turn % 2 == 0 else list(reversed(contenders))
+        names = list(contenders) if turn % 2 == 0 else list(contenders)[::-1]
         for name in names:
             values[name].append(contenders[name]())
     return values
