@@ -10,7 +10,7 @@ from hyperqueue import Job, LocalCluster
 from hyperqueue.cluster import WorkerConfig
 
 
-def main(count):
+def main(count: int) -> float:
     folder = tempfile.mkdtemp(prefix="hq-")
     os.chdir(folder)
     with LocalCluster(server_dir=folder) as cluster:

@@ -7,7 +7,7 @@ import time
 import psij  # the one from PyPI
 
 
-def main(count):
+def main(count: int) -> float:
     executor = psij.JobExecutor.get_instance("local")
     first = psij.Job(psij.JobSpec(executable="/bin/true"))
     executor.submit(first)

@@ -49,9 +49,9 @@ def check_capabilities(
         value = getattr(description.limits, name)
         if value is not None:
             _check(scheduler, can, name, value)
-    for name, nothing in _JOB.items():
+    for name, unset in _JOB.items():
         value = getattr(description, name)
-        if value is not None and value != nothing:
+        if value is not None and value != unset:
             _check(scheduler, can, name, value)
     if description.launcher not in can.launchers and not is_added(description.launcher):
         raise _refusal(scheduler, can, "launcher", f"the launcher {description.launcher!r}", f"it has {_listed(can.launchers)}")
