@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
@@ -47,6 +48,7 @@ class Board:
         self._unfinished = 0
         self._listeners: list[Completed] = []
         self._futures: dict[int, concurrent.futures.Future[Ending]] = {}
+        self._awaited: dict[int, list[concurrent.futures.Future[Ending]]] = {}  # one of each who awaits: cancelled apart
         self._watches: list[Watch] = []
         self._callbacks: Callbacks | None = None
         self.complete = False  # every job of the session has been met
@@ -133,10 +135,22 @@ class Board:
                     return self._ready.pop(key)
             return None
 
-    def picked(self, job: Job) -> None:
-        """It was reaped otherwise."""
+    def put_back(self, job: Job) -> None:
+        """It was picked, and could not be reaped."""
         with self._lock:
-            self._ready.pop(job._key, None)
+            if job._key in self._jobs:
+                self._ready.setdefault(job._key, job)
+
+    def picked(self, keys: Iterable[int]) -> None:
+        """These were reaped otherwise."""
+        with self._lock:
+            for key in keys:
+                self._ready.pop(key, None)
+
+    def ready(self, most: int) -> list[int]:
+        """Keys of the first so many that, as far as we know, may be taken."""
+        with self._lock:
+            return list(itertools.islice(self._ready, most))
 
     def anything_left(self, chosen: Collection[int] | None) -> bool:
         """One of these (None: any) has not ended, or may be taken."""
@@ -160,9 +174,21 @@ class Board:
             if not ended:
                 self._futures[job._key] = future
         if ended:
-            ending = job.ending
-            assert ending is not None
-            future.set_result(ending)
+            _tell_future(future, job.ending)
+        return future
+
+    def awaited(self, job: Job) -> concurrent.futures.Future[Ending]:
+        """A future for one who awaits the job: that it is cancelled is nobody else's matter."""
+        import concurrent.futures
+
+        future: concurrent.futures.Future[Ending] = concurrent.futures.Future()
+        with self._lock:
+            ended = job._state in FINAL
+            if not ended:
+                others = self._awaited.get(job._key, ())
+                self._awaited[job._key] = [*(one for one in others if not one.cancelled()), future]
+        if ended:
+            _tell_future(future, job.ending)
         return future
 
     def watch(self, watch: Watch) -> None:
@@ -182,8 +208,9 @@ class Board:
         with self._lock:
             callbacks, self._callbacks = self._callbacks, None
             self._watches = []
-            futures, self._futures = self._futures, {}
-        for future in futures.values():
+            futures = [*self._futures.values(), *itertools.chain.from_iterable(self._awaited.values())]
+            self._futures, self._awaited = {}, {}
+        for future in futures:
             if future.set_running_or_notify_cancel():
                 future.set_exception(SessionClosed("the session was closed before the job ended"))
         if callbacks is not None:
@@ -194,7 +221,7 @@ class Board:
         self._lock = threading.Lock()
         self._callbacks = Callbacks() if self._watches else None
         self._listeners = []
-        self._futures = {}
+        self._futures, self._awaited = {}, {}
 
     # What the keeper tells ----------------------------------------------------------------------------------------------
 
@@ -218,7 +245,7 @@ class Board:
                 if state in FINAL:
                     self._ready[update.key] = job
                     self._unfinished -= 1
-                    if self._listeners or self._futures:
+                    if self._listeners or self._futures or self._awaited:
                         ended.append((job, update.ending))
             for listener in self._listeners:
                 for job, _ in ended:
@@ -226,12 +253,9 @@ class Board:
                         listener.waiting.discard(job._key)
                         listener.ready.append(job)
             futures = [(self._futures.pop(job._key), ending) for job, ending in ended if job._key in self._futures]
+            futures += [(future, ending) for job, ending in ended for future in self._awaited.pop(job._key, ())]
         for future, ending in futures:
-            if future.set_running_or_notify_cancel():
-                if ending is None:
-                    future.set_exception(UnknownJob("the job's ending is no longer kept"))
-                else:
-                    future.set_result(ending)
+            _tell_future(future, ending)
 
     def _tell(self, job: Job, before: JobState, update: Update) -> None:
         """Hand the transition to the watchers; a run that began and ended between two looks is told as both."""
@@ -244,3 +268,11 @@ class Board:
             if watch._keys is None or job._key in watch._keys:
                 for transition in told:
                     self._callbacks.call(job._key, watch._call, job, transition)
+
+
+def _tell_future(future: concurrent.futures.Future[Ending], ending: Ending | None) -> None:
+    if future.set_running_or_notify_cancel():
+        if ending is None:
+            future.set_exception(UnknownJob("the job's ending is no longer kept"))
+        else:
+            future.set_result(ending)

@@ -61,7 +61,7 @@ class Callbacks:
                 function, arguments = self._lanes[lane][0]
             try:
                 function(*arguments)
-            except Exception:
+            except BaseException:  # SystemExit too: it must not take the thread, and this lane, with it
                 _logger.exception("a callback failed: %r", function)
             with self._condition:
                 calls = self._lanes[lane]

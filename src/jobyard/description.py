@@ -153,15 +153,13 @@ def describe_all(items: Iterable[Any], common: Mapping[str, Any]) -> list[JobDes
     only its ``directory`` and ``inherit``, and only where it says none itself."""
     fields = _convert(dict(common), None)
     directory, inherit = fields.get("directory"), fields.get("inherit")
-    plain = set(common) <= {"directory", "inherit"}
+    changes = {name: value for name, value in common.items() if name not in ("directory", "inherit")}
     made: list[JobDescription] = []
     for item in items:
         if not isinstance(item, JobDescription):
             made.append(JobDescription(argv=_words(item), **fields))
-        elif not plain:
-            made.append(_with_defaults(describe(item, **common), directory, inherit))
         else:
-            made.append(_with_defaults(item, directory, inherit))
+            made.append(_with_defaults(describe(item, **changes), directory, inherit))
     return made
 
 

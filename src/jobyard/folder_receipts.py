@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection, Sequence
 
 from .errors import TransportError
@@ -12,6 +13,8 @@ from .receipts import read_receipts
 from .transports.base import Transport, TransportClosed
 
 __all__ = ["FolderReceipts"]
+
+TRY_AGAIN_S = 5.0  # between two tries to watch folders that could not be watched
 
 
 class FolderReceipts:
@@ -23,18 +26,37 @@ class FolderReceipts:
         self._tokens: dict[str, str] = {}  # by folder
         self._seen: dict[str, set[str]] = {}  # by token: names of receipts that were read
         self._changed: set[str] = set()
+        self._unwatched: set[str] = set()  # folders that could not be watched: tried again
+        self._try_at_s = 0.0
         self._watch = transport.watch((), prefix="receipt.")
 
     def add(self, submission: SubmissionRow) -> None:
-        """Watch a folder; it is looked into at once, whatever the watch says. One that is gone has nothing to say."""
+        """Watch a folder; it is looked into at once, whatever the watch says, and every few seconds while it cannot be watched."""
         with self._lock:
             self._tokens[submission.folder] = submission.token
             self._seen.setdefault(submission.token, set())
             self._changed.add(submission.token)
+        self._try(submission.folder)
+
+    def _try(self, folder: str) -> None:
         try:
-            self._watch.add([submission.folder])
-        except TransportError:
+            self._watch.add([folder])
+        except TransportClosed:
             return
+        except TransportError:
+            with self._lock:
+                self._unwatched.add(folder)
+
+    def _try_again(self) -> None:
+        with self._lock:
+            if not self._unwatched or time.monotonic() < self._try_at_s:
+                return
+            self._try_at_s = time.monotonic() + TRY_AGAIN_S
+            again = list(self._unwatched)
+            self._unwatched.clear()
+            self._changed.update(self._tokens[folder] for folder in again if folder in self._tokens)
+        for folder in again:
+            self._try(folder)
 
     def discard(self, submission: SubmissionRow) -> None:
         """Watch it no longer."""
@@ -42,10 +64,12 @@ class FolderReceipts:
             self._tokens.pop(submission.folder, None)
             self._seen.pop(submission.token, None)
             self._changed.discard(submission.token)
+            self._unwatched.discard(submission.folder)
         self._watch.discard([submission.folder])
 
     def wait(self, timeout_s: float | None) -> None:
         """Return when a receipt came, after ``wake``, or when the time is over."""
+        self._try_again()
         try:
             appeared = self._watch.wait(timeout_s)
         except TransportClosed:

@@ -131,6 +131,11 @@ class Job:
     def _entry(self) -> Entry:
         return self._session._entry(self._key)
 
+    def _shown(self) -> str:
+        """What errors call it."""
+        entry = self._entry() if self._native_id is None else None
+        return f"job {self._native_id if entry is None else entry.native_id or entry.token}"
+
     # Waiting --------------------------------------------------------------------------------------------------------
 
     def wait(self, timeout: float | None = None) -> Ending:
@@ -139,22 +144,27 @@ class Job:
         TimeoutError: it has not ended. SessionClosed: the session was closed meanwhile. Ctrl-C interrupts.
         """
         if self._state not in FINAL:
-            self._session._wait(lambda: self._state in FINAL, timeout, lambda: f"job {self._native_id} is still {self._state}")
+            self._session._wait(lambda: self._state in FINAL, timeout, lambda: f"{self._shown()} is still {self._state}")
         ending = self.ending
         assert ending is not None
         return ending
 
     def future(self) -> concurrent.futures.Future[Ending]:
         """A future of its ending. Cancelling the future does not cancel the job."""
+        keeper = self._session._keeper_now()
         future = self._session._board.future(self)
         if not future.done():
-            self._session._keeper_now().background()
+            keeper.background()
         return future
 
     def __await__(self) -> Generator[Any, None, Ending]:
         import asyncio
 
-        return asyncio.wrap_future(self.future()).__await__()
+        keeper = self._session._keeper_now()
+        future = self._session._board.awaited(self)
+        if not future.done():
+            keeper.background()
+        return asyncio.wrap_future(future).__await__()
 
     # Control --------------------------------------------------------------------------------------------------------
 

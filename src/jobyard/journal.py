@@ -221,6 +221,12 @@ class Journal:
             raise UnknownJob(f"no submission {token} in the journal {self.path}")
         return found[0]
 
+    def indices(self, submission: SubmissionRow) -> tuple[int | None, ...]:
+        """The indices of a submission's jobs in order, accepted or not."""
+        span = (submission.first_key, submission.first_key + submission.jobs - 1)
+        with self._store.reading() as db:
+            return tuple(row[0] for row in db.execute("SELECT idx FROM jobs WHERE key BETWEEN ? AND ? ORDER BY key", span))
+
     def stale_intents(self, login: str | None = None) -> list[SubmissionRow]:
         """Intended submissions whose owner is provably gone, or gave no sign for long: the scheduler may have them, or not."""
         now, mine = self._clock(), self.owner
@@ -387,15 +393,20 @@ class Journal:
 
     # finished jobs
 
-    def reap(self, keys: Iterable[int]) -> None:
-        """Hide finished jobs from those who wait for any; those that are not finished are left."""
+    def reap(self, keys: Iterable[int]) -> list[int]:
+        """Hide finished jobs from those who wait for any, in one commit: the keys that this call hid. Those that are not finished
+        are left."""
         chosen = sorted(keys)
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection) -> list[int]:
+            fresh: list[int] = []
             for chunk in in_chunks(chosen):
-                db.execute(f"UPDATE jobs SET reaped = 1 WHERE key IN ({marks(chunk)}) AND state IN {FINAL}", chunk)
+                where = f"key IN ({marks(chunk)}) AND reaped = 0 AND state IN {FINAL}"
+                fresh += [row[0] for row in db.execute(f"SELECT key FROM jobs WHERE {where}", chunk)]
+                db.execute(f"UPDATE jobs SET reaped = 1 WHERE {where}", chunk)
+            return fresh
 
-        self._store.write(work)
+        return self._store.write(work)
 
     def take(self, session: str, keys: Iterable[int] | None = None) -> int | None:
         """Reap one finished, unreaped job of a session (of these), the oldest, and return its key; None: there is none now.

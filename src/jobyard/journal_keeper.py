@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import pwd
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .contact import Contact
-from .errors import InvalidContact, JobyardError, NoScheduler, UnknownJob, WrongState
-from .evidence import Terms, from_row
+from .errors import ConfigurationError, InvalidContact, JobyardError, NoScheduler, SchedulerUnavailable, UnknownJob, WrongState
+from .evidence import Terms, from_row, ours
 from .job import By, JobDescription, JobState, Observation, Placeholder, Source, Transition
 from .journal import Journal, SubmissionRow
 from .journal_rows import FOREIGN
@@ -23,6 +23,8 @@ from .submission import Submitter
 from .tracker import SHORTEST_S, Receipts, Tracker
 
 __all__ = ["JournalKeeper"]
+
+_logger = logging.getLogger("jobyard.journal_keeper")
 
 RETENTION_S = 30 * 86400.0
 POLL_AT_MOST_S = 0.05  # without a thread, how often reading a state may look at what there is
@@ -141,9 +143,13 @@ class JournalKeeper:
         return token, native_id, placed
 
     def _placed(self, placed: Sequence[Placed]) -> None:
-        self.tracker.add([one.key for one in placed])
-        for submission in self._journal.prune(self._clock() - self._retention_s, 100):
-            self._remove_folder(submission)
+        """What can wait: the jobs are accepted, and no error may say otherwise any more."""
+        try:
+            self.tracker.add([one.key for one in placed])
+            for submission in self._journal.prune(self._clock() - self._retention_s, 100):
+                self._remove_folder(submission)
+        except JobyardError as error:
+            _logger.warning("%d jobs were accepted, but cannot be followed yet: %s", len(placed), error)
 
     # Following ------------------------------------------------------------------------------------------------------------
 
@@ -190,11 +196,15 @@ class JournalKeeper:
 
     def states(self) -> Sequence[tuple[int, JobState]]:
         """Keeper.states."""
-        return self._journal.states(self.session_id)
+        found = self._journal.states(self.session_id)
+        self.tracker.catch_up()
+        return found
 
     def entries(self, keys: Sequence[int] | None = None, *, newest: int | None = None) -> Sequence[Entry]:
         """Keeper.entries."""
-        return self._journal.entries(self.session_id, keys, newest=newest)
+        found = self._journal.entries(self.session_id, keys, newest=newest)
+        self.tracker.catch_up()
+        return found
 
     def find(self, name: str) -> Sequence[int]:
         """Keeper.find."""
@@ -219,6 +229,8 @@ class JournalKeeper:
     def streams(self, key: int) -> tuple[str | None, str | None]:
         """Keeper.streams."""
         row = self._row(key)
+        if row.submission.kind == FOREIGN:
+            return None, None
         description = self._journal.description(key)
         out = self._stream(row, description, "stdout", description.stdout)
         if description.join_streams:
@@ -233,22 +245,24 @@ class JournalKeeper:
 
     def _stream(self, row: _Named, description: JobDescription, name: str, path: str | None) -> str | None:
         submission = row.submission
+        suffix = {"single": "", "array": f".{row.index}"}.get(submission.kind, f".{row.position}")
         if path is None:
-            suffix = {"single": "", "array": f".{row.index}"}.get(submission.kind, f".{row.position}")
             return f"{submission.folder}/{name}{suffix}"
         if path == "/dev/null":
             return None
-        home = pwd.getpwuid(os.getuid()).pw_dir
-        native_id = submission.array_id or row.native_id or ""
-        directory = description.directory or f"{submission.folder}/work"
+        native_id = submission.array_id or row.native_id
+        directory = description.directory or f"{submission.folder}/work{suffix}"
+        if native_id is None and Placeholder.NATIVE_ID in path + directory:
+            return None
+        home = os.path.expanduser("~")
         for mark, value in (
             (Placeholder.HOME, home),
             (Placeholder.INDEX, "" if row.index is None else str(row.index)),
-            (Placeholder.NATIVE_ID, native_id),
+            (Placeholder.NATIVE_ID, native_id or ""),
         ):
             path, directory = path.replace(mark, value), directory.replace(mark, value)
-        path = path.replace(Placeholder.DIRECTORY, directory)
-        return os.path.join(directory, path)
+        directory = os.path.join(home, directory)
+        return os.path.join(directory, path.replace(Placeholder.DIRECTORY, directory))
 
     # Control --------------------------------------------------------------------------------------------------------------
 
@@ -257,7 +271,7 @@ class JournalKeeper:
         if not self.tracker.threaded:
             self.tracker.step()
         answers: dict[int, JobyardError | None] = {}
-        native: dict[str, int] = {}
+        native: dict[str, list[int]] = {}  # a native id that came round may stand for several
         entries = {entry.key: entry for entry in self.entries(keys)}
         for key in keys:
             entry = entries.get(key)
@@ -268,12 +282,12 @@ class JournalKeeper:
             elif (wrong := _refused(action, entry)) is not None:
                 answers[key] = wrong
             else:
-                native[entry.native_id] = key
+                native.setdefault(entry.native_id, []).append(key)
         if native:
             at = self._clock()
             told = self._scheduler.control(action, list(native), signal=signal)
             acts: dict[int, Observation] = {}
-            for native_id, key in native.items():
+            for native_id, key in ((one, key) for one, named in native.items() for key in named):
                 answers[key] = told.get(native_id)
                 if answers[key] is None:
                     acts[key] = Observation(source=Source.ACT, at=max(at, self._clock()), what=action.value)
@@ -284,10 +298,20 @@ class JournalKeeper:
 
     def attach(self, native_id: str) -> int:
         """Keeper.attach."""
-        known = self.find(native_id)
-        if len(known) == 1:
-            return known[0]
-        row, source = self._look_up(native_id)
+        known = [entry for entry in self.entries(self.find(native_id)) if entry.native_id == native_id]
+        if known and not known[-1].state.final:
+            return known[-1].key
+        try:
+            row, source = self._look_up(native_id)
+        except UnknownJob:
+            if not known:
+                raise
+            return known[-1].key
+        if known:
+            last = known[-1]
+            token = None if last.foreign else last.token.partition(".")[0]
+            if ours(row, token=token, submitted_at=last.submitted_at, name=last.name):
+                return last.key  # else the id came round, and now stands for another job
         can = self._scheduler.capabilities
         terms = Terms(
             submitted_at=row.submitted_at, receipts=False, accounting=can.accounting, shows_suspended=Action.SUSPEND in can.actions
@@ -300,9 +324,14 @@ class JournalKeeper:
 
     def _look_up(self, native_id: str) -> tuple[Row, Source]:
         for source, ask in ((Source.QUEUE, self._scheduler.query), (Source.ACCOUNTING, self._scheduler.account)):
-            for row in ask([native_id]).rows:
+            answer = ask([native_id])
+            for row in answer.rows:
                 if row.native_id == native_id:
                     return row, source
+            if source is Source.QUEUE and not answer.complete:
+                raise SchedulerUnavailable(
+                    f"{self._scheduler.name} answered in part: whether it knows {native_id!r} cannot be told"
+                )
         raise UnknownJob(f"{self._scheduler.name} knows no job {native_id!r}")
 
     def recent_sessions(self, newest: int | None) -> Sequence[str]:
@@ -321,7 +350,7 @@ class JournalKeeper:
 
     def reap(self, keys: Iterable[int]) -> Sequence[int]:
         """Keeper.reap."""
-        return [key for key in keys if self._journal.take(self.session_id, [key]) is not None]
+        return self._journal.reap(keys)
 
     def remove(self, keys: Iterable[int]) -> None:
         """Keeper.remove: a folder goes with the last of its jobs, a task's own streams with the task."""
@@ -348,9 +377,14 @@ class JournalKeeper:
             self._remove_folder(submission)
 
     def _remove_folder(self, submission: SubmissionRow) -> None:
-        if submission.kind != FOREIGN and submission.work_root == self._work.path:
-            with contextlib.suppress(OSError):  # what cannot be removed now is removed with the rest of the work folder
+        if submission.kind == FOREIGN:
+            return
+        with contextlib.suppress(OSError, ConfigurationError):  # what cannot be removed stays for whoever clears the work folder
+            if submission.work_root == self._work.path:
                 self._work.remove(submission.token)
+            elif os.path.isdir(submission.folder):  # JOBYARD_WORK_DIR was another then
+                with WorkRoot(os.path.dirname(submission.work_root)) as other:
+                    other.remove(submission.token)
 
     def close(self) -> None:
         """Keeper.close."""

@@ -46,6 +46,7 @@ def seen_by_scheduler(job: JobDescription) -> Hashable:
         job.email,
         job.email_on,
         tuple(sorted(job.attributes.items())),
+        bool(job.stage_in),  # not seen by it, but how its word "running" is read is the same for all jobs of a submission
     )
 
 

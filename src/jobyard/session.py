@@ -6,9 +6,13 @@ earlier one has all its jobs, with the endings of those that ended meanwhile.
 
 from __future__ import annotations
 
+import atexit
+import math
 import os
 import signal as _signal
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,10 +25,12 @@ from .errors import ControlError, InvalidJob, SessionClosed, UnknownJob, WrongSt
 from .handles import FINAL, Job, JobArray, Watch
 from .job import Ending, Inherit, JobDescription, Transition
 from .keeper import Entry, Keeper, KeepsJobs
+from .launchers import launch_for
 from .schedulers.base import Action, Capabilities, Scheduler
 
 __all__ = ["Job", "JobArray", "Session", "Watch"]
 
+_open: weakref.WeakSet[Session] = weakref.WeakSet()  # those that are closed when the program ends
 _left_behind: list[object] = []  # what a forked child has of its parent's: neither to be used there nor to be closed
 
 
@@ -49,7 +55,7 @@ class Session:
 
         self._given = scheduler
         self._work_dir = work_dir
-        self._closed = False
+        self._closed = True  # until it is open
         self._pid = os.getpid()
         self._board = Board(self)
         resolved = resolve(contact)
@@ -62,6 +68,15 @@ class Session:
             self._scheduler.close()
             raise
         self._contact = resolved.with_session(self._keeper.session_id)
+        self._closed = False
+        if not _open:
+            atexit.unregister(_close_all)
+            atexit.register(_close_all)
+        _open.add(self)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):  # forgotten, not lost: its files and connections are let go
+            self.close()
 
     def _open_keeper(self, contact: Contact) -> Keeper:
         if isinstance(self._scheduler, KeepsJobs):
@@ -106,6 +121,7 @@ class Session:
         if self._closed:
             return
         self._closed = True
+        _open.discard(self)
         if self._pid != os.getpid():  # a forked child closes nothing of its parent's
             _left_behind.append((self._keeper, self._scheduler))
             return
@@ -120,6 +136,9 @@ class Session:
         self._keeper_now()
         description = self._described(command, fields)
         self._scheduler.check(description)
+        for after in description.after:
+            if not self._keeper.find(after.token):
+                raise InvalidJob(f"after: this session has no job or array {after.token}", field="after")
         return description
 
     def submit(self, command: Any, /, **fields: Any) -> Job:
@@ -159,7 +178,10 @@ class Session:
     def _defaults(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         values = dict(fields)
         if not self._remote and values.get("directory") is None:
-            values["directory"] = os.getcwd()
+            try:
+                values["directory"] = os.getcwd()
+            except FileNotFoundError:
+                raise InvalidJob("directory: none is given, and the present one was removed", field="directory") from None
         if values.get("inherit") is None:
             values["inherit"] = Inherit.NODE if self._remote else Inherit.CLIENT
         return values
@@ -172,7 +194,9 @@ class Session:
         return self._completed(describe(command, **self._defaults(fields)))
 
     def _completed(self, job: JobDescription) -> JobDescription:
-        """With the queue and the account of the contact, where it says none itself."""
+        """With the queue and the account of the contact, where it says none itself. InvalidJob: its launcher cannot be used."""
+        if job.launcher != "single" or job.launcher_options:
+            launch_for(job)
         missing = {key: text for key, text in self._usual.items() if getattr(job, key) is None} if self._usual else None
         return msgspec.structs.replace(job, **missing) if missing else job
 
@@ -204,7 +228,8 @@ class Session:
         entries = keeper.entries(keys[:1]) if keys else ()
         if not entries or entries[0].array is None or name not in (entries[0].array, entries[0].array_id):
             raise UnknownJob(f"this session has no array {name!r}")
-        return JobArray(self, entries[0].array, entries[0].array_id, self._by_keys(keys))
+        whole = keeper.find(entries[0].array)  # a part's native id stands for the array that it is a part of
+        return JobArray(self, entries[0].array, keeper.entries(whole[:1])[0].array_id, self._by_keys(whole))
 
     def attach(self, native_id: str) -> Job:
         """Follow a job that this session did not submit. UnknownJob where the scheduler does not know it."""
@@ -280,6 +305,7 @@ class Session:
 
     def wait_any(self, jobs: Iterable[Job] | None = None, *, timeout: float | None = None) -> Job:
         """Block until one has ended, and return it. UnknownJob for no jobs at all; TimeoutError as for ``Job.wait``."""
+        self._keeper_now()
         chosen = self._selected(jobs)
         if not chosen:
             raise UnknownJob("there is no job to wait for")
@@ -305,8 +331,14 @@ class Session:
             self._poll()
             job = self._board.pick(chosen)
             if job is not None:
-                if keeper.reap([job._key]):
-                    return job
+                try:
+                    if keeper.reap([job._key]):
+                        return job
+                except BaseException:  # it has not been given to anybody
+                    self._board.put_back(job)
+                    raise
+                # Somebody else has it, and may have many more: one question for all.
+                self._board.picked([entry.key for entry in keeper.entries(self._board.ready(1000)) if entry.reaped])
                 continue
             if not self._board.anything_left(chosen):
                 raise UnknownJob("there is no unreaped job to wait for")
@@ -318,8 +350,11 @@ class Session:
 
     def _wait(self, done: Callable[[], bool], timeout: float | None, still: Callable[[], str]) -> None:
         keeper = self._keeper_now()
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0):
-            raise ValueError(f"a timeout is seconds, 0 or more, or None; not {timeout!r}")
+        if timeout is not None:
+            if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
+                raise ValueError(f"a timeout is seconds, 0 or more, or None; not {timeout!r}")
+            if timeout > threading.TIMEOUT_MAX:
+                timeout = None
         finished = keeper.wait_until(lambda: self._closed or done(), timeout)
         if self._closed and not done():
             raise SessionClosed("the session was closed while waiting")
@@ -418,10 +453,10 @@ class Session:
         from .schedulers import open_scheduler
 
         _left_behind.append((self._keeper, self._scheduler))
-        self._pid = os.getpid()
         self._board.after_fork()
         self._scheduler = self._given if self._given is not None else open_scheduler(self._contact)
         self._keeper = self._open_keeper(self._contact)
+        self._pid = os.getpid()
 
     def reap(self, jobs: Iterable[Job]) -> list[Job]:
         """Hide the endings of finished jobs from ``take``, all in one step; those that this very call hid, in order.
@@ -433,10 +468,9 @@ class Session:
             self._poll()
         for job in chosen:
             if job._state not in FINAL:
-                raise WrongState(f"job {job._native_id} is {job._state}; only a finished one can be reaped")
+                raise WrongState(f"{job._shown()} is {job._state}; only a finished one can be reaped")
         reaped = set(self._keeper_now().reap([job._key for job in chosen])) if chosen else set()
-        for job in chosen:
-            self._board.picked(job)
+        self._board.picked([job._key for job in chosen])
         return [job for job in chosen if job._key in reaped]
 
     def clean(self, jobs: Iterable[Job] | None = None) -> None:
@@ -450,11 +484,17 @@ class Session:
             chosen = [job for job in chosen if job._state in FINAL]
         for job in chosen:
             if job._state not in FINAL:
-                raise WrongState(f"job {job._native_id} is {job._state}; only a finished one can be removed")
+                raise WrongState(f"{job._shown()} is {job._state}; only a finished one can be removed")
         if not chosen:
             return
         self._keeper_now().remove([job._key for job in chosen])
         self._board.forget(chosen)
+
+
+def _close_all() -> None:
+    """At the end of the program: what is left open shall neither delay it nor make Python warn."""
+    for session in list(_open):
+        session.close()
 
 
 def _check_indices(indices: Iterable[int]) -> Sequence[int]:
@@ -464,6 +504,9 @@ def _check_indices(indices: Iterable[int]) -> Sequence[int]:
         raise InvalidJob(f"indices are whole numbers, such as range(1, 31, 2), not {indices!r}", field="indices") from None
     if not chosen:
         raise InvalidJob("an array has at least one index", field="indices")
+    if isinstance(chosen, range) and len(chosen) > 2 and chosen.step > 0:
+        _check_indices((chosen[0], chosen[-1]))  # those between are as good
+        return chosen
     last = -1
     for index in chosen:
         if isinstance(index, bool) or not isinstance(index, int):

@@ -18,7 +18,16 @@ from typing import Any
 
 import msgspec
 
-from .errors import InvalidJob, JobyardError, NoScheduler, SchedulerUnavailable, SubmitError, TransportError
+from .errors import (
+    InvalidJob,
+    JobyardError,
+    JournalError,
+    NoScheduler,
+    SchedulerUnavailable,
+    SubmitError,
+    TransportError,
+    UnsupportedAttribute,
+)
 from .evidence import JobFacts, Terms
 from .job import Cause, Ending, Inherit, JobDescription, JobState, Observation, Source, Transition, to_data
 from .journal import Change, Intent, Journal, SubmissionRow
@@ -85,6 +94,13 @@ class Submitter:
         """Keeper.submit_array."""
         self._scheduler.check(description, kind=Kind.ARRAY, tasks=len(indices), max_running=max_running)
         parts = lay_out_array(description, indices, max_running, self._limits())
+        if any(part.chained for part in parts) and "any" not in self._capabilities.dependencies:
+            raise UnsupportedAttribute(
+                f"{self._scheduler.name} takes {len(parts)} arrays for these {len(indices)} tasks, and cannot let one wait for "
+                f"another: max_running is {len(parts)} or more there, not {max_running}",
+                field="max_running",
+                scheduler=self._scheduler.name,
+            )
         token = new_token()
         prepared = [self._prepare(part, token) for part in parts]
         placed: dict[int, Placed] = {}
@@ -112,7 +128,7 @@ class Submitter:
     def _prepare(self, part: Part, array: str | None) -> _Prepared:
         """Everything that can go wrong without the scheduler goes wrong here, before anything is written."""
         description, token, nonce = part.description, new_token(), new_token()
-        after, never = self._dependencies(description)
+        after, never = self._dependencies(description, self._session_id)
         submission = Submission(
             token=token,
             folder=self._work.folder(token),
@@ -122,7 +138,10 @@ class Submitter:
             max_running=part.max_running,
             after=after,
         )
-        self._work.deploy()
+        try:
+            self._work.deploy()
+        except OSError as error:
+            raise SubmitError(f"the work folder {self._work.path} cannot be written: {error.strerror or error}") from error
         inherits = any(one.inherit is Inherit.CLIENT for one in part.descriptions)
         files = job_files(
             submission,
@@ -157,7 +176,7 @@ class Submitter:
         )
         return _Prepared(part, submission, files, intent, never)
 
-    def _dependencies(self, description: JobDescription) -> tuple[tuple[tuple[str, str], ...], str | None]:
+    def _dependencies(self, description: JobDescription, session_id: str) -> tuple[tuple[tuple[str, str], ...], str | None]:
         """Native ids of what the job waits for, and why some of it can no longer happen (None: it can).
 
         What has happened already is waited for no more: the scheduler may have forgotten it.
@@ -165,7 +184,7 @@ class Submitter:
         never: str | None = None
         native: list[tuple[str, str]] = []
         for after in description.after:
-            keys = self._journal.find(self._session_id, after.token)
+            keys = self._journal.find(session_id, after.token)
             rows = self._journal.rows(keys)
             if not rows:
                 raise InvalidJob(f"after: this session has no job or array {after.token}", field="after")
@@ -198,19 +217,20 @@ class Submitter:
                 if one.part.chained and previous is not None:
                     one = self._chained(one, previous)
                 if one.never is not None:
-                    self._end_before(one, keys)
+                    self._end_before(one.submission.token, one.intent.terms, keys, one.never)
                     placed.update(
                         {position: Placed(keys[n], self._token(one, n), None) for n, position in enumerate(one.part.positions)}
                     )
                     continue
-                accepted = self._send(one)
+                accepted = self._send(one, keys)
                 previous = accepted.array_id or accepted.native_ids[0]
                 first_array = first_array or accepted.array_id
                 for number, position in enumerate(one.part.positions):
                     placed[position] = Placed(keys[number], self._token(one, number), accepted.native_ids[number])
         except BaseException as error:
-            for rest in prepared[sent:]:
-                self._journal.refused(rest.submission.token)
+            with contextlib.suppress(JournalError):  # then they are undone by repair: nothing of them has left
+                for rest in prepared[sent:]:
+                    self._journal.refused(rest.submission.token)
             if isinstance(error, JobyardError) and placed:
                 error.add_note(f"{len(placed)} of the {count} jobs of this call had been accepted before; they are in the session")
                 error.placed = tuple(placed[position] for position in sorted(placed))
@@ -220,17 +240,17 @@ class Submitter:
     def _token(self, one: _Prepared, number: int) -> str:
         return one.submission.token if one.part.kind is Kind.SINGLE else f"{one.submission.token}.{number}"
 
-    def _end_before(self, one: _Prepared, keys: range) -> None:
+    def _end_before(self, token: str, terms: Terms, keys: range, never: str) -> None:
         """What it waits for can no longer happen: it ends here, and the scheduler never hears of it."""
-        now, token = self._clock(), one.submission.token
-        waiting = self._first_transitions(one.intent.terms)
+        now = self._clock()
+        waiting = self._first_transitions(terms)
         self._journal.accepted(token, [None] * len(keys), waiting)
         ending = Ending(
             state=JobState.FAILED,
             cause=Cause.DEPENDENCY,
             aborted=True,
-            message=one.never or "",
-            submitted_at=one.intent.terms.submitted_at,
+            message=never,
+            submitted_at=terms.submitted_at,
             ended_at=now,
             attempts=0,
         )
@@ -252,7 +272,7 @@ class Submitter:
         submission = msgspec.structs.replace(one.submission, after=(*one.submission.after, (previous, "any")))
         return _Prepared(one.part, submission, {**one.files, **self._scheduler.prepare(submission)}, one.intent)
 
-    def _send(self, one: _Prepared) -> Accepted:
+    def _send(self, one: _Prepared, keys: range) -> Accepted:
         submission = one.submission
         token = submission.token
         try:
@@ -263,7 +283,8 @@ class Submitter:
                 accepted = self._find_out(submission, error)
         except BaseException as error:
             if isinstance(error, JobyardError | OSError):
-                self._drop(token)  # refused, or withdrawn: nothing of it stays
+                if token not in self.unsettled:
+                    self._drop(token)  # refused, or withdrawn: nothing of it stays
                 if isinstance(error, OSError) and not isinstance(error, JobyardError):
                     raise SubmitError(
                         f"the job's folder {submission.folder} cannot be written: {error.strerror or error}"
@@ -272,11 +293,22 @@ class Submitter:
                 withdraw(submission.folder, len(one.part.positions))  # Ctrl-C: the tracker settles what is left
                 self.unsettled.add(token)
             raise
-        self._accept(submission, accepted, one.intent.terms)
-        return accepted
+        try:
+            if self._accept(submission, accepted, one.intent.terms):
+                return accepted
+        except BaseException as error:  # the scheduler has it, and the journal does not say so: repair does
+            self.unsettled.add(token)
+            if isinstance(error, JobyardError):
+                error.add_note(
+                    f"{self._scheduler.name} had accepted the submission as {accepted.native_ids[0]}; it is looked up again"
+                )
+            raise
+        rows = self._journal.rows(keys)  # this call gave no sign for so long that another process settled it
+        return Accepted(tuple(row.facts.native_id or "" for row in rows), rows[0].submission.array_id)
 
-    def _accept(self, submission: Submission, accepted: Accepted, terms: Terms) -> None:
-        self._journal.accepted(submission.token, accepted.native_ids, self._first_transitions(terms), array_id=accepted.array_id)
+    def _accept(self, submission: Submission, accepted: Accepted, terms: Terms) -> bool:
+        transitions = self._first_transitions(terms)
+        return self._journal.accepted(submission.token, accepted.native_ids, transitions, array_id=accepted.array_id)
 
     def _first_transitions(self, terms: Terms) -> Sequence[Transition]:
         now = self._clock()
@@ -291,10 +323,12 @@ class Submitter:
     # What nobody can tell -----------------------------------------------------------------------------------------------
 
     def _find_out(self, submission: Submission, error: JobyardError) -> Accepted:
-        """The command's outcome is not known: look the token up. Raises the error where nothing runs, and never will."""
+        """The command's outcome is not known: look the token up. Raises the error where nothing runs, and never will; where the
+        scheduler may have it all the same, it is cancelled as soon as that can be told (``unsettled``)."""
         deadline = time.monotonic() + UNANSWERED_S
         absent = 0
         while absent < 2 and time.monotonic() < deadline:
+            self._journal.renew()  # commands can take minutes
             try:
                 found = self._scheduler.find([submission]).get(submission.token)
             except (SchedulerUnavailable, TransportError, NoScheduler) as silent:
@@ -309,6 +343,8 @@ class Submitter:
         held = withdraw(submission.folder, max(1, len(submission.indices)))
         if held and submission.kind is Kind.SINGLE and held[0]:
             return Accepted((held[0],))  # it runs already: the claim says under which id
+        if held or absent < 2:
+            self.unsettled.add(submission.token)
         raise error
 
     # Repair ---------------------------------------------------------------------------------------------------------------
@@ -319,10 +355,12 @@ class Submitter:
 
         Those that are settled; the others are left for later, as the scheduler does not answer.
         """
-        mine = [row for row in rows if row.token in self.unsettled or self._journal.claim_intent(row.token)]
+        mine = [row for row in rows if self._journal.claim_intent(row.token)]
+        self.unsettled -= {row.token for row in rows} - {row.token for row in mine}  # somebody else settled them
         if not mine:
             return []
-        wanted = {row.token: self._rebuilt(row) for row in mine}
+        rebuilt = {row.token: self._rebuilt(row) for row in mine}
+        wanted = {token: submission for token, (submission, _) in rebuilt.items()}
         try:
             found = dict(self._scheduler.find(list(wanted.values())))
             missing = [submission for token, submission in wanted.items() if token not in found]
@@ -332,18 +370,24 @@ class Submitter:
         except (SchedulerUnavailable, TransportError, NoScheduler) as error:
             _logger.info("%d submissions cannot be settled now: %s", len(mine), error)
             return []
-        return [row for row in mine if self._settle(row, wanted[row.token], found.get(row.token))]
+        return [row for row in mine if self._settle(row, *rebuilt[row.token], found.get(row.token))]
 
-    def _settle(self, row: SubmissionRow, submission: Submission, found: Accepted | None) -> bool:
+    def _settle(self, row: SubmissionRow, submission: Submission, never: str | None, found: Accepted | None) -> bool:
         try:
-            if was_withdrawn(row.folder):
-                if found is not None:
-                    self._scheduler.control(Action.CANCEL, found.native_ids)
+            if was_withdrawn(row.folder, row.jobs):
+                answers = self._scheduler.control(Action.CANCEL, found.native_ids) if found is not None else {}
+                for answer in answers.values():
+                    if isinstance(answer, SchedulerUnavailable | TransportError):
+                        raise answer
                 self._drop(row.token)
             elif found is not None:
                 self._accept(submission, found, row.terms)
             elif not os.path.exists(f"{row.folder}/run.sh"):
                 self._drop(row.token)  # nothing had left, and nobody was told of it
+            elif never is not None:
+                self._end_before(row.token, row.terms, range(row.first_key, row.first_key + row.jobs), never)
+                with contextlib.suppress(OSError):
+                    self._work.remove(row.token)
             else:
                 self._accept(submission, self._scheduler.submit(submission), row.terms)
         except (SchedulerUnavailable, TransportError, NoScheduler) as error:
@@ -355,28 +399,42 @@ class Submitter:
         self.unsettled.discard(row.token)
         return True
 
-    def _rebuilt(self, row: SubmissionRow) -> Submission:
+    def _rebuilt(self, row: SubmissionRow) -> tuple[Submission, str | None]:
+        """The submission as it was sent, and why what it waits for can no longer happen (None: it can)."""
         description = self._journal.description(row.first_key)
         kind = Kind(row.kind)
         indices: tuple[int, ...] = ()
         if kind is Kind.ARRAY:
-            rows = self._journal.rows(range(row.first_key, row.first_key + row.jobs))
-            indices = tuple(one.index or 0 for one in rows)
+            indices = tuple(index or 0 for index in self._journal.indices(row))
         elif kind is Kind.LIKE:
             indices = tuple(range(row.jobs))
+        after: tuple[tuple[str, str], ...]
         try:
-            after, _ = self._dependencies(description)
-        except InvalidJob:  # what it waits for was removed
-            after = ()
-        return Submission(
+            after, never = self._dependencies(description, row.session)
+        except InvalidJob:
+            after, never = (), "it waits for a job of which nothing is kept any more"
+        submission = Submission(
             token=row.token,
             folder=row.folder,
             description=description,
             kind=kind,
             indices=indices,
             max_running=row.max_running,
-            after=after,
+            after=(*after, *self._chain(row)),
         )
+        return submission, never
+
+    def _chain(self, row: SubmissionRow) -> tuple[tuple[str, str], ...]:
+        """The part of a split array before this one, where parts with the whole cap go one after the other. Whether they do is
+        not recorded; waiting for one with the same cap is right in any case, and slower at worst."""
+        if row.array is None or row.max_running is None or "any" not in self._capabilities.dependencies:
+            return ()
+        rows = [one for one in self._journal.rows(self._journal.find(row.session, row.array)) if one.key < row.first_key]
+        before = [one for one in rows if one.submission.token == rows[-1].submission.token]
+        if not before or before[0].submission.max_running != row.max_running or all(one.facts.state.final for one in before):
+            return ()
+        native_id = before[0].submission.array_id or before[0].facts.native_id
+        return ((native_id, "any"),) if native_id is not None else ()
 
 
 def _changes(base: JobDescription, tasks: Sequence[JobDescription]) -> list[Mapping[str, Any]]:
@@ -423,9 +481,9 @@ def withdraw(folder: str, tasks: int) -> list[str | None]:
     return held
 
 
-def was_withdrawn(folder: str) -> bool:
-    """Whether ``withdraw`` made the first task's claim."""
-    return bool(_claim(folder, 0).get(_WITHDRAWN))
+def was_withdrawn(folder: str, tasks: int) -> bool:
+    """Whether ``withdraw`` made any task's claim."""
+    return any(_claim(folder, task).get(_WITHDRAWN) for task in range(tasks))
 
 
 def _claim(folder: str, task: int) -> dict[str, Any]:

@@ -11,7 +11,6 @@ Commands run on a small pool, so that one that hangs delays no receipt. A test c
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -22,12 +21,12 @@ from typing import Any, Protocol
 from .callbacks import Callbacks
 from .errors import JobyardError, NoScheduler, SchedulerUnavailable, TransportError, UnknownJob
 from .evidence import JobFacts, from_row, ours
-from .job import Observation, Source, Transition
+from .job import Cause, Ending, JobState, Observation, Source, Transition
 from .journal import Change, JobRow, Journal, SubmissionRow
 from .journal_rows import FOREIGN
 from .journal_store import is_network
 from .keeper import Update
-from .reconcile import needs, notable, reconcile
+from .reconcile import Needs, needs, notable, reconcile
 from .schedulers.base import Answer, Scheduler
 from .submission import Submitter
 
@@ -39,7 +38,9 @@ SHORTEST_S = 1.0  # between two queue queries, where the contact does not say ot
 LONGEST_S = 30.0  # between two queue queries while nothing changes
 SILENCE_S = 60.0  # between two tries of a scheduler that does not answer, at most
 URGENT_S = 0.3  # first look where only the scheduler's word is missing
+LEAST_S = 0.01  # between two steps that nothing but time calls for
 FEED_S = 0.05  # how often the journal is asked whether others changed it
+CATCH_UP_S = 1.0  # how long a reader waits for a step that is under way
 RENEW_S = 20.0  # how often this process shows in the journal that it lives
 _UNANSWERED = (SchedulerUnavailable, TransportError, NoScheduler)
 
@@ -117,10 +118,11 @@ class Tracker:
         self._jobs: dict[int, _Tracked] = {}
         self._submissions: dict[str, SubmissionRow] = {}  # by token: those with unfinished jobs
         self._left: dict[str, int] = {}  # how many of their jobs are unfinished
-        self._pending: set[int] = set()  # jobs that seem over: their timers are looked at in each step
+        self._pending: dict[int, Needs] = {}  # jobs that seem over, and what each waits for: looked at in each step
         self._answers: deque[Callable[[], None]] = deque()  # what finished commands found, to be taken in by a step
         self._asking: set[str] = set()  # "queue", "accounting", "repair": a command is under way
         self._fed = journal.last_change()
+        self._unfed = True  # something was committed that may not have been told yet
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
         now_s = monotonic()
@@ -169,6 +171,17 @@ class Tracker:
             self._feed()
             self._soon(self._shortest_s)
         self._receipts.wake()
+
+    def catch_up(self) -> None:
+        """Tell what was written so far. Who reads states from the journal does this before using them: a state must not be known
+        to the session before those that came before it are told."""
+        if self._lock.acquire(timeout=CATCH_UP_S):
+            try:
+                if not self._stopped.is_set():
+                    self._load()
+                    self._feed()
+            finally:
+                self._lock.release()
 
     def observe(self, observations: Mapping[int, Observation]) -> None:
         """Something is known of jobs from elsewhere (an act that was acknowledged): record it, and what follows."""
@@ -233,12 +246,17 @@ class Tracker:
             return self._until(self._monotonic())
 
     def _until(self, now_s: float) -> float:
+        # Each is looked at within FEED_S in any case; what has been due for longer waits for something else than time.
         due = [self._next_feed_s]
-        if self._jobs:
-            due.append(self._next_query_s if "queue" not in self._asking else now_s + LONGEST_S)
-        due += [until for key in self._pending if key in self._jobs and (until := needs(self._jobs[key].facts).until_s) is not None]
-        if self._pending and "accounting" not in self._asking:
-            due.append(self._next_account_s)
+        if self._jobs and "queue" not in self._asking:
+            due.append(max(self._next_query_s, now_s + LEAST_S))
+        wants = False
+        for need in self._pending.values():
+            wants = wants or need.accounting
+            if need.until_s is not None and need.until_s > now_s:
+                due.append(need.until_s)
+        if wants and "accounting" not in self._asking:
+            due.append(max(self._next_account_s, now_s + LEAST_S))
         return max(0.0, min(due) - now_s)
 
     def _soon(self, wait_s: float) -> None:
@@ -279,14 +297,16 @@ class Tracker:
             self._note_pending(row.key, row.facts)
 
     def _note_pending(self, key: int, facts: JobFacts) -> None:
-        if facts.seen.over_clock_s is not None or facts.seen.end is not None:
-            self._pending.add(key)
-        else:
-            self._pending.discard(key)
+        if facts.seen.over_clock_s is None and facts.seen.end is None:
+            self._pending.pop(key, None)
+            return
+        if facts.seen.end is not None and key not in self._pending:  # only the scheduler's word is missing
+            self._soon(min(URGENT_S, self._shortest_s))
+        self._pending[key] = needs(facts)
 
     def _forget(self, key: int) -> None:
         tracked = self._jobs.pop(key, None)
-        self._pending.discard(key)
+        self._pending.pop(key, None)
         if tracked is None:
             return
         token = tracked.submission.token
@@ -301,8 +321,11 @@ class Tracker:
 
     def _feed(self) -> None:
         """Tell what was written of this session's jobs, by us or by other processes, in the order in which it was written."""
-        if not self._journal.changed():
+        if self._journal.changed():
+            self._unfed = True
+        if not self._unfed:
             return
+        newest = self._journal.last_change()  # those of other sessions up to there are never looked at again
         while fed := self._journal.changes_since(self._fed, session=self._session_id):
             self._fed = fed[-1].number
             told = [(one.key, one.transition) for one in fed]
@@ -311,47 +334,60 @@ class Tracker:
                 if made.state.final:
                     self._forget(key)
             self._take_rows(self._journal.rows({key for key, _ in told} - self._written))
+        self._fed = max(self._fed, newest)
+        self._unfed = False
         self._written.clear()
 
     # Receipts -------------------------------------------------------------------------------------------------------------------
 
     def _read(self, tokens: Iterable[str]) -> None:
-        observed: dict[int, list[Observation]] = {}
-        for token in tokens:
-            submission = self._submissions.get(token)
-            if submission is not None:
-                self._read_folder(submission, observed)
-        self._settle(observed, self._jobs)
+        self._look([self._submissions[token] for token in tokens if token in self._submissions])
 
-    def _read_folder(self, submission: SubmissionRow, observed: dict[int, list[Observation]]) -> None:
+    def _look(self, submissions: Collection[SubmissionRow], over: Iterable[int] = ()) -> None:
+        """Read folders, and settle what they say; of the jobs that seem ``over`` also that they say nothing. Where that is
+        interrupted, or cannot be recorded, they are read again from the start: what is told twice counts once."""
+        observed: dict[int, list[Observation]] = {}
+        try:
+            read = {submission.token for submission in submissions if self._read_folder(submission, observed)}
+            nothing = Observation(source=Source.ABSENCE, at=self._clock(), what="no_receipt")
+            for key in over:
+                told = observed.setdefault(key, [])
+                if self._jobs[key].submission.token in read:
+                    told.append(nothing)
+            self._settle(observed, self._jobs)
+        except BaseException:
+            for submission in submissions:
+                if submission.token in self._submissions:
+                    self._receipts.discard(submission)
+                    self._receipts.add(submission)
+            raise
+
+    def _read_folder(self, submission: SubmissionRow, observed: dict[int, list[Observation]]) -> bool:
         try:
             found = self._receipts.read(submission)
         except (OSError, TransportError) as error:  # no answer; the queue will tell, or the next look
             _logger.debug("the folder %s cannot be read now: %s", submission.folder, error)
-            return
+            return False
         for position, observation in found:
             key = submission.first_key + position
             if 0 <= position < submission.jobs:
                 observed.setdefault(key, []).append(observation)
+        return True
 
     def _timers(self, now_s: float) -> None:
         """Jobs that seem over: look into their folders, and see whether their time has come."""
         if not self._pending:
             return
-        observed: dict[int, list[Observation]] = {}
-        for key in list(self._pending):
-            tracked = self._jobs.get(key)
-            if tracked is None:
-                self._pending.discard(key)
-                continue
-            need = needs(tracked.facts)
-            if need.receipts and not is_network_folder(tracked.submission.work_root):
-                self._read_folder(tracked.submission, observed)
-                nothing = Observation(source=Source.ABSENCE, at=self._clock(), what="no_receipt")
-                observed.setdefault(key, []).append(nothing)
-            elif need.until_s is not None and now_s >= need.until_s:
-                observed.setdefault(key, [])
-        self._settle(observed, self._jobs)
+        over: list[int] = []
+        folders: dict[str, SubmissionRow] = {}
+        for key, need in self._pending.items():
+            submission = self._jobs[key].submission
+            late = need.until_s is not None and now_s >= need.until_s
+            if need.receipts and (late or not is_network_folder(submission.work_root)):
+                over.append(key)
+                folders[submission.token] = submission
+        if over:
+            self._look(list(folders.values()), over)
 
     # The queue ------------------------------------------------------------------------------------------------------------------
 
@@ -433,11 +469,11 @@ class Tracker:
     def _ask_accounting(self, now_s: float) -> None:
         if not self._pending or "accounting" in self._asking or now_s < self._next_account_s:
             return
-        wanting = {}
-        for key in self._pending:
-            tracked = self._jobs.get(key)
-            if tracked is not None and tracked.facts.native_id is not None and needs(tracked.facts).accounting:
-                wanting[key] = tracked
+        wanting = {
+            key: self._jobs[key]
+            for key, need in self._pending.items()
+            if need.accounting and self._jobs[key].facts.native_id is not None
+        }
         if not wanting:
             self._account_interval_s = self._shortest_s
             return
@@ -452,7 +488,8 @@ class Tracker:
             _logger.info("the accounting of %s does not answer: %s", self._scheduler.name, answer)
             self._account_interval_s = min(self._account_interval_s * 2, SILENCE_S)
             return
-        self._take_answer(Source.ACCOUNTING, answer, {key: one for key, one in asked.items() if self._jobs.get(key) is one})
+        if self._take_answer(Source.ACCOUNTING, answer, {key: one for key, one in asked.items() if self._jobs.get(key) is one}):
+            self._account_interval_s = self._shortest_s  # the next that ends is not to wait because others do
 
     # Deciding and recording -------------------------------------------------------------------------------------------------------
 
@@ -479,13 +516,27 @@ class Tracker:
             todo = {}
             for key, row in missed.items():  # somebody wrote first: decide again on what they wrote
                 if row is None:
-                    self._forget(key)
+                    self._removed(key)
                 elif not row.facts.state.final:
                     group[key].version, group[key].facts = row.version, row.facts
                     todo[key] = observed[key]
             if changes:
                 self._feed()
         return moved
+
+    def _removed(self, key: int) -> None:
+        """Another process removed the job before this one heard of its end: whoever waits for it must not wait for ever."""
+        if key not in self._jobs:
+            return
+        now = self._clock()
+        ending = Ending(
+            state=JobState.FAILED,
+            cause=Cause.UNKNOWN,
+            message="the job's record was removed before this process heard how it ended",
+            ended_at=now,
+        )
+        self._forget(key)
+        self._deliver([Update(key, JobState.FAILED, now, None, ending, None)])
 
     def _ended_elsewhere(self, submission: SubmissionRow) -> None:
         """A job of another session ended, which nobody may follow: its folder goes with the last job of its submission."""
@@ -502,8 +553,10 @@ class Tracker:
         self._next_repair_s = now_s + RENEW_S
         stale = self._journal.stale_intents(self._login)
         for token in list(self._submitter.unsettled):
-            with contextlib.suppress(UnknownJob):
+            try:
                 stale.append(self._journal.submission(token))
+            except UnknownJob:  # another process undid it
+                self._submitter.unsettled.discard(token)
         if stale:
             submitter = self._submitter
 
@@ -531,6 +584,10 @@ class Tracker:
                 answer = ask()
             except JobyardError as error:
                 answer = error if isinstance(error, _UNANSWERED) else SchedulerUnavailable(str(error))
+            except Exception as error:
+                # An adapter's mistake must not end the polling: it is no answer, and the question is asked again.
+                _logger.exception("asking %s (%s) failed", self._scheduler.name, name)
+                answer = SchedulerUnavailable(f"{type(error).__name__}: {error}")
 
             def taken() -> None:
                 self._asking.discard(name)
