@@ -307,7 +307,7 @@ class WrappedScheduler(jobyard.CommandScheduler):
                 row = _believed(word)
             if row is not None:
                 rows.append(row)
-        return Answer(rows=tuple(rows), complete=False)
+        return Answer(rows=tuple(rows))  # complete: a job without a file has none to be waited for, after the usual while
 
     def version(self) -> str:
         """Scheduler.version."""
