@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from jobyard.errors import InvalidContact, JournalError, NoScheduler, SessionClosed
+from jobyard.errors import ControlError, InvalidContact, JournalError, NoScheduler, SessionClosed
 from jobyard.job import JobDescription, JobState
 from jobyard.keeper import Update
 from jobyard.schedulers.base import Action
@@ -466,6 +466,20 @@ def test_peer_is_checked(rig: Rig) -> None:
     finally:
         sock.close()
     assert rig.run(["/bin/true"]).success
+
+
+def test_a_request_without_sense_is_answered_and_harms_nobody(rig: Rig) -> None:
+    rig.run(["/bin/true"])
+    server = rig.pair()[0]
+    for operation, arguments in (
+        ("states", [1, 2, 3]),
+        ("no such thing", []),
+        ("control", ["?", [1], None]),
+    ):
+        with pytest.raises(ControlError):
+            rig.keeper._connection.request(operation, *arguments)
+    assert rig.run(["/bin/true"]).success
+    assert rig.pair()[0] == server
 
 
 def test_listing_is_fast(rig: Rig) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import glob
 import os
 import re
+import resource
 from collections.abc import Mapping
 
 from ...errors import InvalidContact
 from ...units import parse_duration, parse_memory
 from .queue import Need
 
-__all__ = ["OPTIONS", "Machine", "Settings"]
+__all__ = ["OPTIONS", "Machine", "Settings", "raise_open_files"]
 
 OPTIONS = ("slots", "memory", "gpus", "grace", "idle", "retention")
+FILES_BESIDE, FILES_OF_JOB = 256, 6  # descriptors
 _OTHERS = ("nonzero_exit", "usage", "poll")  # of every contact: for fronts and for schedulers that are polled
 
 
@@ -108,3 +110,11 @@ class Machine:
         self.free = self.free.plus(need)
         if gpus:
             self.free_gpus = [gpu for gpu in self.gpus if gpu in gpus or gpu in self.free_gpus]
+
+
+def raise_open_files(slots: int) -> None:
+    """Each running job costs the pair a few descriptors: raise the soft limit, where it is too low for all slots."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_BESIDE + FILES_OF_JOB * slots
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))

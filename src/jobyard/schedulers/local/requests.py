@@ -19,7 +19,8 @@ from .streams import make_private
 from .wire import VERSION, unpack
 
 if TYPE_CHECKING:
-    from .server import Connection, Server
+    from .clients import Client
+    from .server import Server
 
 __all__ = ["Requests"]
 
@@ -49,7 +50,7 @@ class Requests:
         (last,) = self._server.store.execute(f"SELECT max(no) FROM {table}").fetchone()
         return int(last or 0) + 1
 
-    def do(self, connection: Connection, number: int, operation: str, arguments: list[Any]) -> Any:
+    def do(self, connection: Client, number: int, operation: str, arguments: list[Any]) -> Any:
         """The answer to a request, or LATER."""
         act = _OPERATIONS.get(operation)
         if act is None:
@@ -58,11 +59,11 @@ class Requests:
 
     # Sessions -----------------------------------------------------------------------------------------------------------
 
-    def _hello(self, connection: Connection, number: int, version: int) -> list[Any]:
+    def _hello(self, connection: Client, number: int, version: int) -> list[Any]:
         total = self._server.engine.machine.total
         return [VERSION, os.getpid(), list(total), self._server.link.pid]
 
-    def _open(self, connection: Connection, number: int, name: str, create: bool) -> int:
+    def _open(self, connection: Client, number: int, name: str, create: bool) -> int:
         server = self._server
         session = self._session(name)
         if session is None:
@@ -72,8 +73,7 @@ class Requests:
             self._next_session += 1
             self._sessions[name] = session
             server.writes.append(("INSERT INTO sessions (no, id, created) VALUES (?, ?, ?)", (session, name, time.time())))
-        connection.sessions.add(session)
-        server.followers.setdefault(session, set()).add(connection)
+        server.clients.follow(connection, session)
         return session
 
     def _session(self, name: str) -> int | None:
@@ -88,7 +88,7 @@ class Requests:
 
     def _submit(
         self,
-        connection: Connection,
+        connection: Client,
         number: int,
         name: str,
         place: int,
@@ -234,7 +234,7 @@ class Requests:
 
     # Looking ------------------------------------------------------------------------------------------------------------
 
-    def _states(self, connection: Connection, number: int, name: str) -> list[Any]:
+    def _states(self, connection: Client, number: int, name: str) -> list[Any]:
         """Runs of consecutive numbers, each with one byte of state for each job (255: none)."""
         session = self._session(name)
         jobs = self._server.engine.jobs
@@ -252,7 +252,7 @@ class Requests:
             found.append([first, bytes(states)])
         return found
 
-    def _entries(self, connection: Connection, number: int, name: str, numbers: list[int] | None, newest: int | None) -> list[Any]:
+    def _entries(self, connection: Client, number: int, name: str, numbers: list[int] | None, newest: int | None) -> list[Any]:
         """[number, native id, token, state, at, by, submitted, blob, array token, index, ending, flags, foreign, reason]."""
         session = self._session(name)
         if session is None:
@@ -338,7 +338,7 @@ class Requests:
             return "held by its user"
         return "waits for room" if job.state == QUEUED else None
 
-    def _find(self, connection: Connection, number: int, name: str, text: str) -> list[int]:
+    def _find(self, connection: Client, number: int, name: str, text: str) -> list[int]:
         """Numbers of the jobs of a session with that token or native id; of an array: of all its tasks."""
         session = self._session(name)
         if session is None:
@@ -377,7 +377,7 @@ class Requests:
         row = store.execute("SELECT b.array FROM jobs j JOIN batches b ON b.no=j.batch WHERE j.number=?", (int(head),)).fetchone()
         return [int(head)] if row is not None and not row[0] else []
 
-    def _history(self, connection: Connection, number: int, one: int) -> list[Any]:
+    def _history(self, connection: Client, number: int, one: int) -> list[Any]:
         """[[state, at, by, reason, ending], ...] in order."""
         store = self._server.store
         row = store.execute(
@@ -401,7 +401,7 @@ class Requests:
             found.append([state, ended, 0, b"", ending])
         return found
 
-    def _streams(self, connection: Connection, number: int, one: int) -> Any:
+    def _streams(self, connection: Client, number: int, one: int) -> Any:
         """Paths of a job's default output and error: [out, err]; None where it has not begun."""
         server = self._server
         job = server.engine.jobs.get(one)
@@ -426,11 +426,11 @@ class Requests:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, EMPTY))
         return list(own)
 
-    def _pinned(self, connection: Connection, number: int, one: int) -> None:
+    def _pinned(self, connection: Client, number: int, one: int) -> None:
         own = self._server.folder.kept_files(one)
         self._server.replies.append((connection, [number, None, self._own_files(own)]))
 
-    def _listed(self, connection: Connection, number: int) -> list[Any]:
+    def _listed(self, connection: Client, number: int) -> list[Any]:
         """All jobs that have not ended: [native id, state, by, token, name blob, submitted, began]."""
         return [
             [
@@ -446,7 +446,7 @@ class Requests:
             for job in self._server.engine.jobs.values()
         ]
 
-    def _resync(self, connection: Connection, number: int, name: str) -> list[Any]:
+    def _resync(self, connection: Client, number: int, name: str) -> list[Any]:
         """What a client may have missed, as news: every job of the session that is not simply queued, in parts."""
         session = self._session(name)
         found: list[list[Any]] = []
@@ -465,7 +465,7 @@ class Requests:
 
     # Doing --------------------------------------------------------------------------------------------------------------
 
-    def _control(self, connection: Connection, number: int, action: str, numbers: list[int], signum: int | None) -> Any:
+    def _control(self, connection: Client, number: int, action: str, numbers: list[int], signum: int | None) -> Any:
         def then(answers: list[JobyardError | None]) -> None:
             reply = [None if error is None else encode_error(error) for error in answers]
             self._server.replies.append((connection, [number, None, reply]))
@@ -485,7 +485,7 @@ class Requests:
         old.state, old.ended = row[1], row[3] or 0.0
         return old
 
-    def _attach(self, connection: Connection, number: int, name: str, text: str) -> int:
+    def _attach(self, connection: Client, number: int, name: str, text: str) -> int:
         session = self._session(name)
         found = self._by_native_id(text)
         if session is None or len(found) != 1:
@@ -500,7 +500,7 @@ class Requests:
             server.writes.append(("INSERT OR IGNORE INTO attached VALUES (?, ?)", (session, one)))
         return one
 
-    def _reap(self, connection: Connection, number: int, numbers: list[int]) -> list[int]:
+    def _reap(self, connection: Client, number: int, numbers: list[int]) -> list[int]:
         """Those that this very request reaped."""
         store, done = self._server.store, []
         for one in numbers:
@@ -516,7 +516,7 @@ class Requests:
                 done.append(one)
         return done
 
-    def _remove(self, connection: Connection, number: int, numbers: list[int]) -> None:
+    def _remove(self, connection: Client, number: int, numbers: list[int]) -> None:
         engine = self._server.engine
         for one in numbers:
             if one in engine.jobs:
@@ -557,7 +557,7 @@ class Requests:
             server.writes.append((TIDY_ENVIRONMENTS, ()))
             self._environments.clear()
 
-    def _stop(self, connection: Connection, number: int) -> None:
+    def _stop(self, connection: Client, number: int) -> None:
         """End all jobs, then leave."""
         server = self._server
         server.stopping = True

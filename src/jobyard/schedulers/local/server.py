@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import select
-import socket
 import sqlite3
+import sys
 import time
+from collections import deque
 from typing import Any
 
-from ...errors import JobyardError, SubmitError
+from ...errors import ControlError, JobyardError, JournalError, SubmitError
 from . import kernel, paths
 from .cgroup import Groups
 from .children import Child, Children
+from .clients import Client, Clients
 from .engine import Engine
 from .jobs import Job
 from .link import Link
-from .machine import Machine, Settings
+from .machine import Machine, Settings, raise_open_files
 from .memory import Memory
 from .protocol import RUNNING, encode_error
 from .recover import adopt_after_spawner, recover
@@ -32,35 +33,24 @@ from .ring import FAIL, PID, SPAWNING
 from .spawner import end_session, kill_leftovers, read_fault, reap_strangers
 from .store import Store
 from .streams import settle
-from .wire import Frames, frame, pack
+from .wire import pack
 
-__all__ = ["Connection", "Server"]
+__all__ = ["Server"]
 
-NAP_S = 0.003  # while the spawner has enough to do, the ring is looked at no more often
+NAP_S = 0.003  # where endings can wait a little, the ring is looked at no more often
+LONG_NAP_S = 0.006  # the same while the spawner has enough to do
+STREAM = 3  # submissions within a nap: they come one by one, as fast as they are taken
 IDLE_S = 5.0
 GRACE_S = 5.0
 RETENTION_S = 30 * 86400.0
 PRUNE_S = 60.0
+REST_S = 1.0  # without a commit: time to fold the write-ahead log into the journal
 FIRST_PRUNE_S = 1.0
 MOST_STILLBORN = 20
-FILES_BESIDE, FILES_OF_JOB = 256, 6
 RETRY_S = 1.0  # after a commit that failed
 LONGEST_S = 1.0
 STAGES_S = 0.05  # between looks at the stage receipts of jobs that have stages
 WATCHFUL_S = 0.25  # while jobs run: a wake-up that was missed costs no more
-
-
-class Connection:
-    """One client."""
-
-    __slots__ = ("closing", "frames", "out", "sessions", "socket")
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.socket = sock
-        self.frames = Frames()
-        self.out = bytearray()
-        self.sessions: set[int] = set()  # those of whose jobs it hears
-        self.closing = False
 
 
 class Server:
@@ -78,10 +68,8 @@ class Server:
         self.engine.own_end = self._own_end
         self.idle_s = settings.idle_s if settings.idle_s is not None else IDLE_S
         self.retention_s = settings.retention_s if settings.retention_s is not None else RETENTION_S
-        self.connections: dict[int, Connection] = {}
-        self.followers: dict[int, set[Connection]] = {}  # by session
         self.attached: dict[int, set[int]] = {}  # by job: other sessions that follow it
-        self.replies: list[tuple[Connection, list[Any]]] = []
+        self.replies: list[tuple[Client, list[Any]]] = []
         self.writes: list[tuple[str, tuple[Any, ...]]] = []  # small statements for the next commit
         self.requests = Requests(self)
         self.memory = Memory(self.engine)
@@ -90,7 +78,11 @@ class Server:
         self._reap: list[Child] = []
         self._stillborn = 0
         self._leftovers: dict[int, float] = {}
-        self._last_ring = 0.0
+        self._submitted: deque[float] = deque(maxlen=STREAM)
+        self._deferred = False
+        self._commit_s = 0.0  # that a commit takes, smoothed
+        self._committed_at = 0.0
+        self._unfolded = False  # commits stand in the write-ahead log alone
         self._alive_at = time.monotonic()
         self._next_sweep = 0.0
         self._next_stages = 0.0
@@ -101,8 +93,7 @@ class Server:
         generation = recover(self)
         self.link = Link(folder, generation, epoll)
         self.engine.link = self.link
-        self.listener = paths.listen(folder.socket)
-        epoll.register(self.listener.fileno(), select.EPOLLIN)
+        self.clients = Clients(epoll, folder.socket, self._answer)
 
     # The loop -----------------------------------------------------------------------------------------------------------
 
@@ -111,12 +102,15 @@ class Server:
         poll = self.epoll.poll
         while True:
             timeout = self._timeout()
-            if timeout > NAP_S:
+            if timeout > LONG_NAP_S:
                 self.link.ring.sleep(True)
                 if self.link.ring.waiting():
                     timeout = 0.0
             events = poll(timeout)
             self.link.ring.sleep(False)
+            self._deferred = self._can_wait(events)
+            if self._deferred:
+                continue
             self._events(events)
             self._read_ring()
             now = time.monotonic()
@@ -128,13 +122,27 @@ class Server:
                 self._leave()
                 return
 
+    def _can_wait(self, events: list[tuple[int, int]]) -> bool:
+        """Nothing but endings, while jobs keep coming one by one and none waits for room: the next submission's commit takes
+        the endings along, instead of standing behind a commit of theirs."""
+        if len(events) != 1 or events[0][0] != self.link.bell or len(self.engine.queue):
+            return False
+        # One who waits for each job before the next needs two commits for each, and the job's own time.
+        together_s = max(NAP_S, (STREAM + 1) * self._commit_s)
+        if len(self._submitted) < STREAM or time.monotonic() - self._submitted[0] > together_s:
+            return False
+        os.eventfd_read(self.link.bell)
+        return True
+
     def _timeout(self) -> float:
         engine = self.engine
         if self._failed_at is None and (engine.after_commit or engine.dirty or self.writes or self.replies):
             return 0.0
         timeout = LONGEST_S
-        if engine.bookings.busy() and self._failed_at is None:
+        if self._deferred:
             return NAP_S
+        if self._failed_at is None and engine.bookings.busy():
+            return LONG_NAP_S
         if len(engine.jobs):
             timeout = WATCHFUL_S
         if engine.staged:
@@ -146,12 +154,8 @@ class Server:
 
     def _events(self, events: list[tuple[int, int]]) -> None:
         for fd, mask in events:
-            connection = self.connections.get(fd)
-            if connection is not None:
-                if mask & select.EPOLLOUT:
-                    self._send(connection)
-                if mask & ~select.EPOLLOUT:
-                    self._hear(connection)
+            if fd in self.clients.by_fd:
+                self.clients.event(fd, mask)
             elif fd == self.link.bell:
                 try:
                     os.eventfd_read(fd)
@@ -162,106 +166,32 @@ class Server:
                     self.link.flush()
                 if mask & ~select.EPOLLOUT:
                     self._hear_spawner()
-            elif fd == self.listener.fileno():
-                self._welcome()
+            elif fd == self.clients.listener.fileno():
+                self.clients.welcome()
             elif fd in self.children.by_fd:
                 self._own_ended(self.children.by_fd[fd])
 
     # Clients ------------------------------------------------------------------------------------------------------------
 
-    def _welcome(self) -> None:
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except BlockingIOError:
-                return
-            except OSError:
-                return  # out of descriptors: it stays in the backlog
-            if paths.peer_uid(sock) != os.getuid():
-                sock.close()
-                continue
-            sock.setblocking(False)
-            self.connections[sock.fileno()] = Connection(sock)
-            self.epoll.register(sock.fileno(), select.EPOLLIN)
-
-    def _hear(self, connection: Connection) -> None:
-        for _ in range(8):
-            try:
-                data = connection.socket.recv(1 << 20)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self.part(connection)
-                return
-            try:
-                messages = connection.frames.feed(data)
-            except (ValueError, TypeError):
-                self.part(connection)  # no client of ours
-                return
-            for message in messages:
-                self._answer(connection, message)
-            if len(data) < 1 << 20:
-                return
-
-    def _answer(self, connection: Connection, message: list[Any]) -> None:
+    def _answer(self, connection: Client, message: list[Any]) -> None:
         number, operation, arguments = message
+        if operation == "submit":
+            self._submitted.append(time.monotonic())
         try:
             result = self.requests.do(connection, number, operation, arguments)
         except JobyardError as error:
             self.replies.append((connection, [number, encode_error(error), None]))
+        except sqlite3.Error as error:
+            failure: JobyardError = JournalError(f"{self.store.path} cannot be read: {error}")
+            self.replies.append((connection, [number, encode_error(failure), None]))
+        except (TypeError, ValueError, LookupError) as error:
+            # A request that cannot be understood must not end the server: it would be sent again to the next one.
+            sys.excepthook(type(error), error, error.__traceback__)  # into crash.log
+            failure = ControlError(f"the local scheduler could not make sense of a request ({operation}): {error!r}")
+            self.replies.append((connection, [number, encode_error(failure), None]))
         else:
             if result is not self.requests.LATER:
                 self.replies.append((connection, [number, None, result]))
-
-    def part(self, connection: Connection) -> None:
-        """The client left."""
-        fd = connection.socket.fileno()
-        if fd < 0:
-            return
-        self.epoll.unregister(fd)
-        del self.connections[fd]
-        connection.socket.close()
-        connection.closing = True
-        for session in connection.sessions:
-            self.followers[session].discard(connection)
-
-    def _send(self, connection: Connection) -> None:
-        if connection.closing:
-            return
-        had = len(connection.out)
-        try:
-            while connection.out:
-                sent = connection.socket.send(memoryview(connection.out)[: 1 << 20])
-                del connection.out[:sent]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.part(connection)
-            return
-        if connection.out or had:
-            wanted = select.EPOLLIN | (select.EPOLLOUT if connection.out else 0)
-            self.epoll.modify(connection.socket.fileno(), wanted)
-
-    def say(self, connection: Connection, message: Any) -> None:
-        """Send a frame, now or when there is room."""
-        if connection.closing:
-            return
-        data = frame(message)
-        if not connection.out:
-            try:
-                sent = connection.socket.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self.part(connection)
-                return
-            if sent == len(data):
-                return
-            data = data[sent:]
-        connection.out += data
-        self.epoll.modify(connection.socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
     # The ring -----------------------------------------------------------------------------------------------------------
 
@@ -376,9 +306,13 @@ class Server:
         position = self._pending_spawn[1] if self._pending_spawn else self.link.ring.position
         try:
             if engine.new_batches or engine.dirty or engine.events or self.writes:
+                begun = time.monotonic()
                 store.begin()
                 self._write()
                 store.end()
+                self._committed_at = time.monotonic()
+                self._commit_s += (self._committed_at - begun - self._commit_s) / 8
+                self._unfolded = True
         except sqlite3.Error as error:
             store.undo()
             self._refuse(error)
@@ -475,7 +409,7 @@ class Server:
         self.replies = []
         self.requests.committed()
         for connection, reply in kept:
-            self.say(connection, reply)
+            self.clients.say(connection, reply)
 
     def _speak(self) -> None:
         engine = self.engine
@@ -490,7 +424,7 @@ class Server:
         for act in acts:  # what is removed is gone when its removal is acknowledged
             act()
         for connection, reply in replies:
-            self.say(connection, reply)
+            self.clients.say(connection, reply)
         for child in self._reap:
             os.waitpid(child.pid, 0)
         self._reap.clear()
@@ -508,7 +442,7 @@ class Server:
     def _tell(self) -> None:
         """Tell followers what is now durable."""
         told, self.engine.told = self.engine.told, []
-        if not self.followers:
+        if not self.clients.followers:
             return
         messages: dict[int, list[Any]] = {}
         for job, state, at, by, text in told:
@@ -526,8 +460,8 @@ class Server:
             for session in self.attached.get(job.number, ()):
                 messages.setdefault(session, []).append(entry)
         for session, entries in messages.items():
-            for connection in list(self.followers.get(session, ())):
-                self.say(connection, [0, None, entries])
+            for connection in list(self.clients.followers.get(session, ())):
+                self.clients.say(connection, [0, None, entries])
 
     # Now and then -------------------------------------------------------------------------------------------------------
 
@@ -545,6 +479,9 @@ class Server:
             if now >= at:
                 del self._leftovers[session]
                 kill_leftovers(session)
+        if self._unfolded and now - self._committed_at > REST_S:
+            self._unfolded = False
+            self.store.fold()
         if now >= self._next_prune and self._failed_at is None:
             self._next_prune = now + PRUNE_S
             self.requests.prune()
@@ -552,32 +489,19 @@ class Server:
     def _may_leave(self, now: float) -> bool:
         if self.stopping:
             return not self.engine.jobs
-        if self.engine.jobs or self.connections or self.engine.dirty or self._leftovers or not self.link.ready:
+        if self.engine.jobs or self.clients.by_fd or self.engine.dirty or self._leftovers or not self.link.ready:
             self._alive_at = now
         return now - self._alive_at >= self.idle_s
 
     def _leave(self) -> None:
         """Nothing left to do: end the spawner, fold the journal, let go of the socket."""
-        self.listener.close()
-        try:
-            os.unlink(self.folder.socket)
-        except FileNotFoundError:
-            pass  # somebody removed it
+        self.clients.stop_listening()
         self.link.say("bye")
         os.waitpid(self.link.pid, 0)
-        for connection in list(self.connections.values()):
-            self.part(connection)
+        self.clients.close()
         if self.engine.groups is not None:
             self.engine.groups.close()
         ring = self.link.ring.path
         self.link.close()
         os.unlink(ring)
         self.store.close()
-
-
-def raise_open_files(slots: int) -> None:
-    """Each running job costs the pair a few descriptors: raise the soft limit, where it is too low for all slots."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_BESIDE + FILES_OF_JOB * slots
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
