@@ -126,8 +126,7 @@ class EngineExecutor(JobExecutor):
                 self._send(taken)
         except BaseException:
             for job in taken:
-                if job._status.state is JobState.NEW:
-                    job.executor, job._native_id, job._handle = None, None, None
+                job._unbind()
             raise
 
     def submit_after(self, job: Job, others: Iterable[Job], when: str = "success") -> None:
@@ -150,8 +149,7 @@ class EngineExecutor(JobExecutor):
         try:
             self._send([job], after=tuple(waited_for), immediate=False)
         except BaseException:
-            if job._status.state is JobState.NEW:
-                job.executor, job._native_id, job._handle = None, None, None
+            job._unbind()
             raise
 
     def _send(self, jobs: builtins.list[Job], **changes: object) -> None:
@@ -318,7 +316,7 @@ class EngineExecutor(JobExecutor):
                 link.watch()
             link.follow(job, asked(lambda: _found(link, native_id)))
         except BaseException:
-            job.executor, job._native_id, job._handle = None, None, None
+            job._unbind()
             raise
 
     def reattach_all(self, contact: str | None = None) -> builtins.list[Job]:

@@ -159,6 +159,11 @@ class Job:
         for listener in listeners or ():
             listener(self._status)
 
+    def _unbind(self) -> None:
+        """Leave a job that no executor took as it was, so that it can be submitted again."""
+        if self._status.state is JobState.NEW:
+            self.executor, self._native_id, self._handle = None, None, None
+
     def _record(self, status: JobStatus) -> None:
         self._status = status
         executor = self.executor

@@ -266,10 +266,8 @@ def _unbinding(submit: Callable[[Any, Job], None]) -> Callable[[Any, Job], None]
         try:
             submit(self, job)
         except BaseException:
-            if isinstance(job, Job) and before is None and job._status.state is JobState.NEW:
-                job.executor = None
-                job._native_id = None
-                job._handle = None
+            if isinstance(job, Job) and before is None:
+                job._unbind()
             raise
 
     wrapped._psij_unbinding = True  # type: ignore[attr-defined]  # a subclass may take over its base's submit as it is

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import jobyard
 from jobyard import fronts
 from jobyard.fronts import Action, Result, Submission
 
-from ..._engine_executor import EngineExecutor
+from ..._engine_executor import EngineExecutor, list_of
 from ..._states import STATES, exit_code
 from ...exceptions import InvalidJobException, SubmitException
 from ...job import Job
@@ -139,11 +139,6 @@ class SchedulerExecutor(BatchSchedulerExecutor):
     def parse_list_output(self, out: str) -> builtins.list[str]:
         """The native ids."""
         return [row.native_id for row in self._dialect().parse_list(_result(0, out))]
-
-
-def list_of(words: Sequence[str]) -> builtins.list[str]:
-    """A list; in classes that have a method of that name, the name means the method."""
-    return list(words)
 
 
 def _result(returncode: int, out: str) -> Result:
