@@ -76,7 +76,7 @@ class Submitter:
         self._session_id = session_id
         self._clock = clock
         self._sleep = sleep
-        self.unsettled: set[str] = set()  # tokens of intents of this process whose fate is not known
+        self.unsettled: set[str] = set()  # tokens of intents, of this process or taken over by it, whose fate is not known
 
     # Submission -------------------------------------------------------------------------------------------------------
 
@@ -359,6 +359,7 @@ class Submitter:
         self.unsettled -= {row.token for row in rows} - {row.token for row in mine}  # somebody else settled them
         if not mine:
             return []
+        self.unsettled |= {row.token for row in mine}  # they are ours now: nobody else calls them stale
         rebuilt = {row.token: self._rebuilt(row) for row in mine}
         wanted = {token: submission for token, (submission, _) in rebuilt.items()}
         try:
@@ -373,6 +374,9 @@ class Submitter:
         return [row for row in mine if self._settle(row, *rebuilt[row.token], found.get(row.token))]
 
     def _settle(self, row: SubmissionRow, submission: Submission, never: str | None, found: Accepted | None) -> bool:
+        begun = claimants(row.folder, row.jobs) if found is None else ()
+        if begun and all(begun):  # it ran, and the scheduler has forgotten it: sent again, it would only be refused
+            found = Accepted(tuple(one for one in begun if one is not None))
         try:
             if was_withdrawn(row.folder, row.jobs):
                 answers = self._scheduler.control(Action.CANCEL, found.native_ids) if found is not None else {}
@@ -394,6 +398,9 @@ class Submitter:
             _logger.info("the submission %s cannot be settled now: %s", row.token, error)
             return False
         except JobyardError as error:
+            if any(begun):  # some of it ran: it cannot be undone any more
+                _logger.info("the submission %s cannot be sent again now: %s", row.token, error)
+                return False
             _logger.warning("the submission %s, which a crash cut short, was refused: %s", row.token, error)
             self._drop(row.token)
         self.unsettled.discard(row.token)
@@ -484,6 +491,11 @@ def withdraw(folder: str, tasks: int) -> list[str | None]:
 def was_withdrawn(folder: str, tasks: int) -> bool:
     """Whether ``withdraw`` made any task's claim."""
     return any(_claim(folder, task).get(_WITHDRAWN) for task in range(tasks))
+
+
+def claimants(folder: str, tasks: int) -> list[str | None]:
+    """For each task the native id that it runs as, or ran; None where it never began, or the claim does not say."""
+    return [_claim(folder, task).get("native_id") for task in range(tasks)]
 
 
 def _claim(folder: str, task: int) -> dict[str, Any]:

@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from engine.keeping import Rig
-from jobyard import Cause, InvalidJob, JobDescription, JobState, JournalError, SchedulerUnavailable, UnsupportedAttribute
+from jobyard import (
+    Cause,
+    InvalidJob,
+    JobDescription,
+    JobState,
+    JournalError,
+    SchedulerUnavailable,
+    SubmitError,
+    UnsupportedAttribute,
+)
 from jobyard.job import After
 from jobyard.schedulers.base import Action, Answer, Capabilities, Row, SiteLimits, Submission
 from jobyard.script import WorkRoot
@@ -231,19 +240,21 @@ def test_no_error_after_acceptance(rig: Rig, monkeypatch: pytest.MonkeyPatch, ca
     assert "accepted" in caplog.text
 
 
-def left_by_a_crash(folder: Path, rig: Rig, after: After) -> str:
-    """A session whose process died between the job's folder and the scheduler's answer; its token."""
+def left_by_a_crash(folder: Path, rig: Rig, *, indices: Sequence[int] = (), after: tuple[After, ...] = ()) -> str:
+    """A process died between the job's folder and the scheduler's answer; the token of what it left."""
     other = Rig(folder, rig.session, rig.scheduler)
     other.now = rig.now - 1000
-    died = SystemExit("killed")
 
     def dying(submission: Submission) -> None:
         other.journal.close()  # as a kill: nothing more is written
-        raise died
+        raise SystemExit("killed")
 
     rig.scheduler.on_submit = dying
     with pytest.raises((SystemExit, JournalError)):
-        other.submit(after=(after,))
+        if indices:
+            other.keeper.submit_array(JobDescription(argv=("x",), directory="/"), indices, None)
+        else:
+            other.submit(after=after)
     rig.scheduler.on_submit = lambda submission: None
     (stale,) = rig.journal.stale_intents("played")
     for name in os.listdir(stale.folder):
@@ -253,10 +264,45 @@ def left_by_a_crash(folder: Path, rig: Rig, after: After) -> str:
     return stale.token
 
 
+def test_an_array_is_sent_again_whole(rig: Rig, tmp_path: Path) -> None:
+    token = left_by_a_crash(tmp_path, rig, indices=[3, 5, 9])
+    rig.step()
+    assert [one.indices for one in rig.scheduler.submitted] == [(3, 5, 9)]
+    assert [entry.index for entry in rig.keeper.entries(rig.keeper.find(token))] == [3, 5, 9]
+
+
+def test_repair_is_tried_again_after_an_outage(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_by_a_crash(tmp_path, rig)
+
+    def away(submissions: Sequence[Submission]) -> dict[str, Any]:
+        raise SchedulerUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.scheduler, "find", away)
+        rig.step()
+    rig.step(30)
+    assert len(rig.keeper.states()) == 1
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_what_ran_and_was_forgotten_is_known_by_its_claim(rig: Rig, tmp_path: Path, refuses: bool) -> None:
+    """Its client died, it ran, and the scheduler has purged it: it is neither sent again nor undone."""
+    token = left_by_a_crash(tmp_path, rig)
+    Path(rig.work.folder(token), "claim.0").write_text(json.dumps({"native_id": "77"}))
+
+    def full(submission: Submission) -> None:
+        raise SubmitError("the queue is full")
+
+    rig.scheduler.on_submit = full if refuses else rig.scheduler.on_submit
+    rig.step()
+    assert rig.scheduler.submitted == []
+    assert [entry.native_id for entry in rig.keeper.entries()] == ["77"]
+
+
 def test_repair_by_another_session_keeps_what_the_job_waits_for(rig: Rig, tmp_path: Path) -> None:
     (first,) = rig.submit()
     listed(rig, [first])
-    left_by_a_crash(tmp_path, rig, After(rig.token(first), "success"))
+    left_by_a_crash(tmp_path, rig, after=(After(rig.token(first), "success"),))
     third = Rig(tmp_path, None, rig.scheduler)
     third.now = rig.now
     third.submit()
@@ -269,7 +315,7 @@ def test_repair_by_another_session_keeps_what_the_job_waits_for(rig: Rig, tmp_pa
 def test_repair_does_not_run_what_can_no_longer_happen(rig: Rig, tmp_path: Path) -> None:
     (first,) = rig.submit()
     listed(rig, [first])
-    token = left_by_a_crash(tmp_path, rig, After(rig.token(first), "success"))
+    token = left_by_a_crash(tmp_path, rig, after=(After(rig.token(first), "success"),))
     rig.receipts.write(rig.token(first), 0, rig.ended(first, 1))
     rig.step(1)
     rig.step(1)
