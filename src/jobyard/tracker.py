@@ -606,6 +606,10 @@ class Tracker:
 def _decided(key: int, tracked: _Tracked, observations: Sequence[Observation], now: float, clock_s: float) -> Change | None:
     """What is to be written of a job; None where nothing that matters is new."""
     facts = tracked.facts
+    over_s = facts.seen.over_clock_s
+    if len(observations) > 1 and over_s is not None and clock_s - over_s >= facts.terms.settle_s:
+        # It is decided after each, and receipts have had their time: the one that says how the last run ended comes first.
+        observations = sorted(observations, key=lambda one: -(one.attempt or 1) if one.what == "end" else 0)
     kept: list[Observation] = []
     transitions: list[Transition] = []
     for batch in [[one] for one in observations] or [[]]:

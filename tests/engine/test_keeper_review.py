@@ -250,11 +250,9 @@ def left_by_a_crash(folder: Path, rig: Rig, *, indices: Sequence[int] = (), afte
         raise SystemExit("killed")
 
     rig.scheduler.on_submit = dying
+    submitted = JobDescription(argv=("x",), directory="/", after=after)
     with pytest.raises((SystemExit, JournalError)):
-        if indices:
-            other.keeper.submit_array(JobDescription(argv=("x",), directory="/"), indices, None)
-        else:
-            other.submit(after=after)
+        _ = other.keeper.submit_array(submitted, indices, None) if indices else other.keeper.submit([submitted])
     rig.scheduler.on_submit = lambda submission: None
     (stale,) = rig.journal.stale_intents("played")
     for name in os.listdir(stale.folder):
