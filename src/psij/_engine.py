@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Follower", "Link", "link_to", "translate", "work_root"]
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 def work_root() -> Path:
@@ -245,7 +247,8 @@ class Follower:
             return None
 
     def pull(self, job: Job) -> None:
-        """Handle.pull. A session that was closed tells nothing more: the last known status stays."""
+        """Handle.pull. Where the engine cannot tell (the session was closed, the scheduler is away) the last known status
+        stays: no answer is no observation."""
         try:
             state = self.engine_job.state
             if not STATES[state].is_greater_than(job._status.state):
@@ -257,7 +260,8 @@ class Follower:
             else:
                 for transition in self.engine_job.history:
                     self.take(job, transition)
-        except jobyard.SessionClosed:
+        except jobyard.JobyardError as error:
+            logger.info("the status of %s cannot be told now: %s", job.id, error)
             return
         _news(job)
 

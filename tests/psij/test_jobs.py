@@ -369,6 +369,34 @@ def test_jobs_that_wait_for_others(executor: JobExecutor, tmp_path: Path) -> Non
     assert (status.metadata or {})["cause"] == "dependency"
 
 
+def test_a_closed_executor_tells_nothing_more(executor_name: str, yard: Path) -> None:
+    executor = JobExecutor.get_instance(executor_name)
+    job = Job(shell("sleep 60"))
+    executor.submit(job)
+    assert job.wait(LONG, JobState.ACTIVE) is not None
+    failed: list[SubmitException] = []
+
+    def wait() -> None:
+        try:
+            job.wait()
+        except SubmitException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    with JobExecutor.get_instance(executor_name, url=executor.contact) as other:
+        executor.close()
+        thread.join(30)
+        assert not thread.is_alive()
+        assert "closed" in failed[0].message
+        assert job.status.state is JobState.ACTIVE
+        with pytest.raises(SubmitException, match="closed"):
+            job.cancel()
+        (again,) = other.reattach_all()
+        again.cancel()
+        assert finished(again).state is JobState.CANCELED
+
+
 # Control ------------------------------------------------------------------------------------------------------------------
 
 

@@ -275,6 +275,8 @@ def test_a_plain_configuration_is_taken_too(queue: Queue, tmp_path: Path) -> Non
     assert (executor.config.work_directory, executor.config.launcher_log_file) == (tmp_path / "work", tmp_path / "log")
     assert executor.work_directory == tmp_path / "work" / "fake"
     assert executor.config.queue_polling_interval == 30
+    executor.work_directory = tmp_path / "elsewhere"
+    assert executor.work_directory == tmp_path / "elsewhere"
 
 
 def job_folders(root: Path) -> list[str]:

@@ -101,6 +101,7 @@ class BatchSchedulerExecutor(EngineExecutor):
 
     def __init__(self, url: str | None = None, config: JobExecutorConfig | None = None) -> None:
         super().__init__(url, self._get_config(config))
+        self._own_work_directory: Path | None = None
         self._sending: dict[str, Job] = {}  # jobs that are being submitted, by id
 
     def _get_config(self, config: JobExecutorConfig | None) -> BatchSchedulerExecutorConfig:
@@ -113,11 +114,17 @@ class BatchSchedulerExecutor(EngineExecutor):
     @property
     def work_directory(self) -> Path:
         """Where scripts and auxiliary files go that are kept; other files lie in the folder of each job."""
+        if self._own_work_directory is not None:
+            return self._own_work_directory
         if self.config._work_directory is not None:
             return self.config._work_directory / self.name
         from ..._engine import work_root
 
         return work_root() / "psij" / self.name
+
+    @work_directory.setter
+    def work_directory(self, value: Path) -> None:
+        self._own_work_directory = Path(value)
 
     def _open_link(self, contact: str | None = None) -> Link:
         from ._wrapped import open_wrapped
