@@ -1,6 +1,8 @@
 # Every target sets itself up: .venv is made at first use, and made up to date when pyproject.toml changes.
 .PHONY: help setup demo test lint types bench test-installed clean
 
+# Tests mostly wait for jobs, so there may be more workers than cores; WORKERS= runs them one after the other.
+WORKERS = -n 4 --dist loadscope
 PYTHON_HERE = $(or $(VENV),.venv)/bin/python
 
 help: ## this list
@@ -14,7 +16,7 @@ demo: ## jobs, an array, control and endings on the embedded scheduler, shown as
 	@$(PYTHON_HERE) examples/demo.py
 
 test: setup ## the tests; ARGS="..." goes to pytest, FULL=1 takes the long forms
-	@$(PYTHON_HERE) -m pytest $(ARGS)
+	@$(PYTHON_HERE) -m pytest $(WORKERS) $(ARGS)
 
 lint: setup ## ruff: rules, and the format of every file
 	@$(PYTHON_HERE) -m ruff check .

@@ -401,9 +401,11 @@ class Tracker:
             return
         others = {row.key: row for row in self._journal.unfinished(login=self._login) if row.key not in self._jobs}
         ids = {tracked.facts.native_id for tracked in self._jobs.values()} | {row.facts.native_id for row in others.values()}
-        asked = sorted(one for one in ids if one is not None)
+        asked, at = sorted(one for one in ids if one is not None), self._clock()
         if asked:
-            self._command("queue", lambda: self._scheduler.query(asked), lambda answer: self._queue_answer(answer, others, now_s))
+            self._command(
+                "queue", lambda: self._scheduler.query(asked), lambda answer: self._queue_answer(answer, others, now_s, at)
+            )
 
     def _others_asked(self, now_s: float, interval_s: float) -> None:
         """Another process asks for all of us: the interval grows with its questions as with our own."""
@@ -419,7 +421,7 @@ class Tracker:
         tracked = self._jobs.get(key)
         return tracked is not None and tracked.facts.seen.end is not None
 
-    def _queue_answer(self, answer: Answer | JobyardError, others: Mapping[int, JobRow], asked_s: float) -> None:
+    def _queue_answer(self, answer: Answer | JobyardError, others: Mapping[int, JobRow], asked_s: float, at: float) -> None:
         now_s = self._monotonic()
         if isinstance(answer, JobyardError):
             self._failures += 1
@@ -434,7 +436,7 @@ class Tracker:
         self._failures, self.trouble = 0, None
         group = {key: _Tracked(row, asked_s - 1.0) for key, row in others.items()}
         group.update({key: tracked for key, tracked in self._jobs.items() if tracked.since_s < asked_s})
-        changed = self._take_answer(Source.QUEUE, answer, group)
+        changed = self._take_answer(Source.QUEUE, answer, group, at)
         urgent = any(self._wants_word(key) for key in self._pending)
         if changed or urgent:
             self._interval_s = self._shortest_s
@@ -442,9 +444,9 @@ class Tracker:
             self._interval_s = min(self._interval_s * 1.5, max(LONGEST_S, self._shortest_s))
         self._next_query_s = now_s + (min(URGENT_S, self._shortest_s) if urgent and changed else self._interval_s)
 
-    def _take_answer(self, source: Source, answer: Answer, group: Mapping[int, _Tracked]) -> bool:
-        """Rows to observations of these jobs; one that a complete answer leaves out is absent. Whether any state changed."""
-        at = self._clock()
+    def _take_answer(self, source: Source, answer: Answer, group: Mapping[int, _Tracked], at: float) -> bool:
+        """Rows to observations of these jobs, as of ``at``, when the question was asked; one that a complete answer leaves out is
+        absent. Whether any state changed."""
         by_id: dict[str, list[int]] = {}
         for key, tracked in group.items():
             if tracked.facts.native_id is not None:
@@ -478,9 +480,10 @@ class Tracker:
             self._account_interval_s = self._shortest_s
             return
         ids = sorted({tracked.facts.native_id for tracked in wanting.values() if tracked.facts.native_id is not None})
-        self._command("accounting", lambda: self._scheduler.account(ids), lambda answer: self._account_answer(answer, wanting))
+        at = self._clock()
+        self._command("accounting", lambda: self._scheduler.account(ids), lambda answer: self._account_answer(answer, wanting, at))
 
-    def _account_answer(self, answer: Answer | JobyardError, asked: Mapping[int, _Tracked]) -> None:
+    def _account_answer(self, answer: Answer | JobyardError, asked: Mapping[int, _Tracked], at: float) -> None:
         now_s = self._monotonic()
         self._account_interval_s = min(self._account_interval_s * 1.5, LONGEST_S)
         self._next_account_s = now_s + self._account_interval_s
@@ -488,7 +491,8 @@ class Tracker:
             _logger.info("the accounting of %s does not answer: %s", self._scheduler.name, answer)
             self._account_interval_s = min(self._account_interval_s * 2, SILENCE_S)
             return
-        if self._take_answer(Source.ACCOUNTING, answer, {key: one for key, one in asked.items() if self._jobs.get(key) is one}):
+        group = {key: one for key, one in asked.items() if self._jobs.get(key) is one}
+        if self._take_answer(Source.ACCOUNTING, answer, group, at):
             self._account_interval_s = self._shortest_s  # the next that ends is not to wait because others do
 
     # Deciding and recording -------------------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_the_documented_attribute_values(jt: drmaa.JobTemplate) -> None:
 
 
 def test_environment_is_kept_whole(jt: drmaa.JobTemplate) -> None:
-    jt.jobEnvironment = {**os.environ, "LONG": "x" * 100_000, "EQUALS": "a=b=c", "LINES": "a\nb", "BYTES": os.fsdecode(b"\xff")}
+    jt.jobEnvironment = {**os.environ, "LONG": "x" * 100_000, "EQUALS": "a=b=c", "LINES_": "a\nb", "BYTES": os.fsdecode(b"\xff")}
     for name, value in os.environ.items():
         assert jt.jobEnvironment[name] == value
     assert jt.jobEnvironment["LONG"] == "x" * 100_000

@@ -108,6 +108,26 @@ def test_a_query_that_hangs_delays_nobody(cell: standin.Cell, tmp_path: Path) ->
         assert job.wait(30).cause is Cause.CANCELLED
 
 
+def test_an_answer_is_as_old_as_its_question(session: Session, cell: standin.Cell, tmp_path: Path) -> None:
+    """A row that says running, asked for before the job was suspended and told after it, resumes nothing."""
+    job = session.submit(gated(tmp_path))
+    reached(session, job, JobState.RUNNING)
+    cell.fault("queue", "late", times=1, seconds=1.0)
+    asked, before = threading.Event(), queries(session)
+    while queries(session) == before:
+        asked.wait(0.02)
+    job.suspend()
+    seen: list[JobState] = []
+    session.watch(lambda _, transition: seen.append(transition.state))
+    while queries(session) < before + 2:
+        asked.wait(0.02)
+    assert job.state is JobState.SUSPENDED
+    assert JobState.RUNNING not in seen
+    job.resume()
+    (tmp_path / "gate").touch()
+    assert job.wait(30).success
+
+
 def test_why_says_since_when_it_does_not_answer(session: Session, cell: standin.Cell, tmp_path: Path) -> None:
     job = session.submit(gated(tmp_path))
     reached(session, job, JobState.RUNNING)
