@@ -20,7 +20,7 @@ from . import journal_changes as changes_
 from . import leases
 from .errors import UnknownJob
 from .evidence import Terms, seen_to_text
-from .job import Ending, JobDescription, JobState, Transition, description_from_data
+from .job import Ending, JobDescription, JobState, Transition, description_from_data, to_data
 from .journal_rows import (
     FINAL,
     FOREIGN,
@@ -31,6 +31,7 @@ from .journal_rows import (
     SessionRow,
     SubmissionRow,
     described,
+    dumps,
     endings,
     entries,
     evidence,
@@ -248,6 +249,11 @@ class Journal:
             return True
 
         return self._store.write(work)
+
+    def sent_again(self, token: str, terms: Terms) -> None:
+        """An intent is about to be sent once more, on these terms."""
+        text = dumps(to_data(terms))
+        self._store.write(lambda db: db.execute("UPDATE submissions SET terms = ? WHERE token = ? AND accepted = 0", (text, token)))
 
     # states
 

@@ -393,7 +393,10 @@ class Submitter:
                 with contextlib.suppress(OSError):
                     self._work.remove(row.token)
             else:
-                self._accept(submission, self._scheduler.submit(submission), row.terms)
+                # The scheduler will show a later time of submission: by the old one its rows would be taken for another job's.
+                terms = msgspec.structs.replace(row.terms, submitted_at=self._clock())
+                self._journal.sent_again(row.token, terms)
+                self._accept(submission, self._scheduler.submit(submission), terms)
         except (SchedulerUnavailable, TransportError, NoScheduler) as error:
             _logger.info("the submission %s cannot be settled now: %s", row.token, error)
             return False

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.keeping import Rig
 from jobyard import (
     Cause,
+    Ending,
     InvalidJob,
     JobDescription,
     JobState,
@@ -21,6 +23,7 @@ from jobyard import (
     SchedulerUnavailable,
     SubmitError,
     UnsupportedAttribute,
+    tracker,
 )
 from jobyard.job import After
 from jobyard.schedulers.base import Action, Answer, Capabilities, Row, SiteLimits, Submission
@@ -102,6 +105,21 @@ def test_a_folder_that_cannot_be_read_is_no_answer(rig: Rig) -> None:
     rig.step(0.5)
     assert rig.updates[-1].ending is not None
     assert rig.updates[-1].ending.exit_code == 0
+
+
+def test_receipts_that_come_at_the_last_moment_count_together(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin and end come into sight at once, when their time is over: the begin alone must not be all that decides."""
+    monkeypatch.setitem(tracker._network, rig.work.path, True)
+    (key,) = rig.submit()
+    word = Ending(state=FAILED, cause=Cause.EXITED, exit_code=127, began_at=rig.now, ended_at=rig.now)
+    rig.scheduler.rows = [Row(native_id="1", state=FAILED, ended=True, ending=word)]
+    rig.step(2)
+    end = rig.ended(key, 5)
+    begin = msgspec.structs.replace(end, what="begin", ended=False, ending=None, clean=False)
+    rig.receipts.told[rig.token(key)] = [(0, begin), (0, end)]
+    rig.step(20)
+    assert rig.updates[-1].ending is not None
+    assert rig.updates[-1].ending.exit_code == 5
 
 
 def test_a_mistake_in_an_adapter_does_not_end_the_polling(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
@@ -267,6 +285,16 @@ def test_an_array_is_sent_again_whole(rig: Rig, tmp_path: Path) -> None:
     rig.step()
     assert [one.indices for one in rig.scheduler.submitted] == [(3, 5, 9)]
     assert [entry.index for entry in rig.keeper.entries(rig.keeper.find(token))] == [3, 5, 9]
+
+
+def test_what_is_sent_again_is_known_by_its_new_time(rig: Rig, tmp_path: Path) -> None:
+    """A row of the queue that shows another time of submission is another job's: it was sent again 1,000 s later."""
+    token = left_by_a_crash(tmp_path, rig)
+    rig.step()
+    (key,) = rig.keeper.find(token)
+    rig.scheduler.rows = [Row(native_id="1", state=RUNNING, submitted_at=rig.now)]
+    rig.step(2)
+    assert rig.keeper.entries([key])[0].state is RUNNING
 
 
 def test_repair_is_tried_again_after_an_outage(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
