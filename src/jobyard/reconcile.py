@@ -47,7 +47,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reconcile(
-    facts: JobFacts, observations: Sequence[Observation], now: float, *, clock_s: float
+    facts: JobFacts, observations: Sequence[Observation], now: float, *, clock_s: float, more: bool = False
 ) -> tuple[JobFacts, list[Transition]]:
     """Fold observations, in the order in which they were made, into what is known; the transitions that follow.
 
@@ -55,12 +55,12 @@ def reconcile(
     starts anew (another boot) starts waits anew. Without observations only time has passed. A final state never changes:
     then the facts come back as they are.
     """
-    after, transitions, _ = follow(facts, observations, now, clock_s=clock_s)
+    after, transitions, _ = follow(facts, observations, now, clock_s=clock_s, more=more)
     return after, transitions
 
 
 def follow(
-    facts: JobFacts, observations: Sequence[Observation], now: float, *, clock_s: float
+    facts: JobFacts, observations: Sequence[Observation], now: float, *, clock_s: float, more: bool = False
 ) -> tuple[JobFacts, list[Transition], list[Observation]]:
     """As ``reconcile``, and those of the observations that are worth keeping as evidence (``notable``)."""
     fold = _Fold(facts, now, clock_s)
@@ -71,7 +71,7 @@ def follow(
     for observation in observations:
         after = before
         if not before.state.final:
-            fold.take(observation)
+            fold.take(observation, conclude=not more)
             after = fold.facts()
         if notable(before, after, observation):
             kept.append(observation)
@@ -162,7 +162,7 @@ class _Fold:
 
     # what comes in
 
-    def take(self, one: Observation) -> None:
+    def take(self, one: Observation, *, conclude: bool = True) -> None:
         if one.source is Source.RECEIPT:
             self.receipt(one)
         elif one.source in (Source.QUEUE, Source.ACCOUNTING):
@@ -173,7 +173,7 @@ class _Fold:
             self.act(one)
         elif one.source is Source.SUBMISSION:
             self.submission(one)
-        if not self.state.final:
+        if conclude and not self.state.final:
             self.conclude(one.at)
 
     def submission(self, one: Observation) -> None:
@@ -352,7 +352,9 @@ class _Fold:
                 self.note(absent_clock_s=self.clock_s, live=False)
             else:
                 gap = min(max(self.clock_s - seen.absent_clock_s, 0.0), GAP_S)
-                self.note(absent_s=seen.absent_s + gap, absent_clock_s=self.clock_s, live=False)
+                # After a break accounting is asked anew: what it did not know then says nothing now.
+                unaccounted = seen.unaccounted and self.clock_s - seen.absent_clock_s <= GAP_S
+                self.note(absent_s=seen.absent_s + gap, absent_clock_s=self.clock_s, live=False, unaccounted=unaccounted)
         elif one.what == "unaccounted" and seen.over_clock_s is not None:
             if self.clock_s - seen.over_clock_s >= self.before.terms.accounting_late_s:
                 self.note(unaccounted=True)

@@ -12,6 +12,7 @@ Commands run on a small pool, so that one that hangs delays no receipt. A test c
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -351,9 +352,8 @@ class Tracker:
             read = {submission.token for submission in submissions if self._read_folder(submission, observed)}
             nothing = Observation(source=Source.ABSENCE, at=self._clock(), what="no_receipt")
             for key in over:
-                told = observed.setdefault(key, [])
-                if self._jobs[key].submission.token in read:
-                    told.append(nothing)
+                if self._jobs[key].submission.token in read:  # else nothing is known, and nothing is decided
+                    observed.setdefault(key, []).append(nothing)
             self._settle(observed, self._jobs)
         except BaseException:
             for submission in submissions:
@@ -413,8 +413,20 @@ class Tracker:
         if last != self._last_poll:
             self._last_poll = last
             self._interval_s = min(self._interval_s * 1.5, max(LONGEST_S, self._shortest_s))
+            self._take_over()
         since_s = max(0.0, self._clock() - last) if last is not None else 0.0
         self._next_query_s = now_s + max(interval_s - since_s, self._shortest_s / 4)
+
+    def _take_over(self) -> None:
+        """What others noted of this session's jobs without deciding: its folders are read here, and here it is decided."""
+        self._take_rows(row for row in self._journal.unfinished(self._session_id) if row.key in self._jobs)
+        told = [
+            key
+            for key, tracked in self._jobs.items()
+            for seen in (tracked.facts.seen,)
+            if seen.over_clock_s is None and (seen.queue or seen.account or seen.absent_clock_s is not None)
+        ]
+        self._settle({key: [] for key in told}, self._jobs)
 
     def _wants_word(self, key: int) -> bool:
         """Its receipt is there, and only the scheduler's word is missing."""
@@ -461,7 +473,10 @@ class Tracker:
         if answer.complete:
             what = "absent" if source is Source.QUEUE else "unaccounted"
             absent = Observation(source=Source.ABSENCE, at=at, what=what)
-            for keys in by_id.values():
+            damaged = " ".join(answer.unparsed)  # a line that is no row may still be about a job: that one is not absent
+            for native_id, keys in by_id.items():
+                if damaged and re.search(rf"(?<![0-9A-Za-z]){re.escape(native_id)}(?![0-9A-Za-z])", damaged):
+                    continue
                 for key in keys:
                     observed.setdefault(key, [absent])
         return self._settle(observed, group)
@@ -497,14 +512,48 @@ class Tracker:
 
     # Deciding and recording -------------------------------------------------------------------------------------------------------
 
+    def _with_receipts(
+        self, observed: Mapping[int, Sequence[Observation]], group: Mapping[int, _Tracked]
+    ) -> tuple[dict[int, Sequence[Observation]], set[int]]:
+        """The observations, before them what the folders of jobs that seem over hold, and the jobs that may be decided: not
+        those whose folder cannot be read now, and not those of another session, whose folders are read by that session.
+        """
+        whole: dict[int, Sequence[Observation]] = dict(observed)
+        looked: set[int] = set()
+        found: dict[int, list[Observation]] = {}
+        read: dict[str, bool] = {}
+        for key, seen in observed.items():
+            tracked = group.get(key)
+            if tracked is None:
+                continue
+            over = tracked.facts.seen.over_clock_s is not None or any(one.ended or one.source is Source.ABSENCE for one in seen)
+            if not tracked.facts.terms.receipts or not over:
+                looked.add(key)
+            elif key in self._jobs:
+                if any(one.source is Source.RECEIPT or one.what == "no_receipt" for one in seen):
+                    looked.add(key)
+                    continue
+                token = tracked.submission.token
+                if token not in read:
+                    read[token] = self._read_folder(tracked.submission, found)
+                if read[token]:
+                    looked.add(key)
+        for key, receipts in found.items():
+            whole[key] = [*receipts, *whole.get(key, ())]
+            looked.add(key)
+        return whole, looked
+
     def _settle(self, observed: Mapping[int, Sequence[Observation]], group: Mapping[int, _Tracked]) -> bool:
         """Let reconcile decide on jobs of the group, write what follows in one commit, tell it. Whether any state changed."""
         moved = False
+        observed, looked = self._with_receipts(observed, group)
         todo = dict(observed)
         while todo:
             now, clock_s = self._clock(), self._monotonic()
             changes = [
-                change for key, seen in todo.items() if key in group and (change := _decided(key, group[key], seen, now, clock_s))
+                change
+                for key, seen in todo.items()
+                if key in group and (change := _decided(key, group[key], seen, now, clock_s, conclude=key in looked))
             ]
             missed = self._journal.record(changes)
             for change in changes:
@@ -607,7 +656,9 @@ class Tracker:
             self._pool.call(name, run)
 
 
-def _decided(key: int, tracked: _Tracked, observations: Sequence[Observation], now: float, clock_s: float) -> Change | None:
+def _decided(
+    key: int, tracked: _Tracked, observations: Sequence[Observation], now: float, clock_s: float, *, conclude: bool = True
+) -> Change | None:
     """What is to be written of a job; None where nothing that matters is new."""
     facts = tracked.facts
     over_s = facts.seen.over_clock_s
@@ -616,9 +667,11 @@ def _decided(key: int, tracked: _Tracked, observations: Sequence[Observation], n
         observations = sorted(observations, key=lambda one: -(one.attempt or 1) if one.what == "end" else 0)
     kept: list[Observation] = []
     transitions: list[Transition] = []
+    left = len(observations)
     for batch in [[one] for one in observations] or [[]]:
-        before = facts
-        facts, made = reconcile(before, batch, now, clock_s=clock_s)
+        before, left = facts, left - 1
+        # What was read at one time is weighed as a whole: the first of several receipts must not end a wait for the others.
+        facts, made = reconcile(before, batch, now, clock_s=clock_s, more=left > 0 or not conclude)
         transitions += made
         kept += [one for one in batch if notable(before, facts, one)]
     if facts == tracked.facts and not kept:
