@@ -1,10 +1,11 @@
-"""Receipts from the jobs' folders, over a transport's watch."""
+"""Where the tracker has receipts from: the protocol, and the jobs' folders over a transport's watch."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from .errors import TransportError
 from .job import Observation
@@ -12,13 +13,38 @@ from .journal_rows import SubmissionRow
 from .receipts import read_receipts
 from .transports.base import Transport, TransportClosed
 
-__all__ = ["FolderReceipts"]
+__all__ = ["FolderReceipts", "Receipts"]
 
 TRY_AGAIN_S = 5.0  # between two tries to watch folders that could not be watched
 
 
+class Receipts(Protocol):
+    """Where receipts come from."""
+
+    def add(self, submission: SubmissionRow) -> None:
+        """Watch its folder."""
+
+    def discard(self, submission: SubmissionRow) -> None:
+        """Watch it no longer."""
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Return when a receipt came, after ``wake``, or when the time is over."""
+
+    def wake(self) -> None:
+        """Let ``wait`` return."""
+
+    def changed(self) -> Collection[str]:
+        """Tokens of the submissions whose folders have something new since the last call."""
+
+    def read(self, submission: SubmissionRow) -> Sequence[tuple[int, Observation]]:
+        """What its folder says that was not read before, by position."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
 class FolderReceipts:
-    """``tracker.Receipts`` for folders that this machine sees. The watch is opened with the first folder."""
+    """``Receipts`` for folders that this machine sees. The watch is opened with the first folder."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

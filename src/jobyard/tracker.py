@@ -11,31 +11,34 @@ Commands run on a small pool, so that one that hangs delays no receipt. A test c
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from .callbacks import Callbacks
-from .errors import JobyardError, NoScheduler, SchedulerUnavailable, TransportError, UnknownJob
-from .evidence import JobFacts, from_row, ours
-from .job import Cause, Ending, JobState, Observation, Source, Transition
-from .journal import Change, JobRow, Journal, SubmissionRow
+from .errors import JobyardError, TransportError, UnknownJob
+from .evidence import JobFacts
+from .folder_receipts import Receipts
+from .job import JobState, Observation, Source
+from .journal import JobRow, Journal, SubmissionRow
 from .journal_rows import FOREIGN
 from .journal_store import is_network
 from .keeper import Update
-from .reconcile import Needs, needs, notable, reconcile
+from .reconcile import Needs, needs
 from .schedulers.base import Answer, Scheduler
 from .submission import Submitter
+from .tracked import Tracked, answered, decided, observed_by, removed
 
 __all__ = ["Receipts", "Tracker"]
 
 _logger = logging.getLogger("jobyard.tracker")
 
 SHORTEST_S = 1.0  # between two queue queries, where the contact does not say otherwise
+UNREAD_S = 0.5  # between two tries of a folder that could not be read
 LONGEST_S = 30.0  # between two queue queries while nothing changes
 SILENCE_S = 60.0  # between two tries of a scheduler that does not answer, at most
 URGENT_S = 0.3  # first look where only the scheduler's word is missing
@@ -43,44 +46,6 @@ LEAST_S = 0.01  # between two steps that nothing but time calls for
 FEED_S = 0.05  # how often the journal is asked whether others changed it
 CATCH_UP_S = 1.0  # how long a reader waits for a step that is under way
 RENEW_S = 20.0  # how often this process shows in the journal that it lives
-_UNANSWERED = (SchedulerUnavailable, TransportError, NoScheduler)
-
-
-class Receipts(Protocol):
-    """Where receipts come from."""
-
-    def add(self, submission: SubmissionRow) -> None:
-        """Watch its folder."""
-
-    def discard(self, submission: SubmissionRow) -> None:
-        """Watch it no longer."""
-
-    def wait(self, timeout_s: float | None) -> None:
-        """Return when a receipt came, after ``wake``, or when the time is over."""
-
-    def wake(self) -> None:
-        """Let ``wait`` return."""
-
-    def changed(self) -> Collection[str]:
-        """Tokens of the submissions whose folders have something new since the last call."""
-
-    def read(self, submission: SubmissionRow) -> Sequence[tuple[int, Observation]]:
-        """What its folder says that was not read before, by position."""
-
-    def close(self) -> None:
-        """Let go."""
-
-
-class _Tracked:
-    """One unfinished job."""
-
-    __slots__ = ("facts", "since_s", "submission", "version")
-
-    def __init__(self, row: JobRow, since_s: float) -> None:
-        self.version = row.version
-        self.facts = row.facts
-        self.submission = row.submission
-        self.since_s = since_s  # by the monotonic clock: questions asked before that know nothing of it
 
 
 class Tracker:
@@ -116,7 +81,7 @@ class Tracker:
         # Daemon threads: a command that hangs must not keep the program from ending.
         self._pool = Callbacks(2, "jobyard-query") if commands else None
         self._lock = threading.RLock()  # of the step
-        self._jobs: dict[int, _Tracked] = {}
+        self._jobs: dict[int, Tracked] = {}
         self._submissions: dict[str, SubmissionRow] = {}  # by token: those with unfinished jobs
         self._left: dict[str, int] = {}  # how many of their jobs are unfinished
         self._pending: dict[int, Needs] = {}  # jobs that seem over, and what each waits for: looked at in each step
@@ -138,6 +103,7 @@ class Tracker:
         self._last_poll: float | None = None  # by another process, as far as it was noticed
         self.trouble: tuple[float, str] | None = None  # since when, and why, the scheduler does not answer
         self._loaded = False
+        self._unread: dict[str, float] = {}  # by token: folders that could not be read, and when to try again
         self._written: set[int] = set()  # keys that were recorded by this object since the feed was read
 
     # From outside -------------------------------------------------------------------------------------------------------
@@ -191,7 +157,7 @@ class Tracker:
             now_s = self._monotonic()
             group = {key: self._jobs[key] for key in observations if key in self._jobs}
             group.update(
-                {row.key: _Tracked(row, now_s) for row in self._journal.rows(key for key in observations if key not in group)}
+                {row.key: Tracked(row, now_s) for row in self._journal.rows(key for key in observations if key not in group)}
             )
             self._settle({key: [one] for key, one in observations.items()}, group)
             self._soon(self._shortest_s)
@@ -237,7 +203,8 @@ class Tracker:
                 self._feed()
             while self._answers:
                 self._answers.popleft()()
-            self._read(self._receipts.changed())
+            tokens = {*self._receipts.changed(), *(token for token, at_s in self._unread.items() if now_s >= at_s)}
+            self._look([self._submissions[token] for token in sorted(tokens) if token in self._submissions])
             self._timers(now_s)
             self._repair(now_s)
             self._ask_queue(now_s)
@@ -248,15 +215,11 @@ class Tracker:
 
     def _until(self, now_s: float) -> float:
         # Each is looked at within FEED_S in any case; what has been due for longer waits for something else than time.
-        due = [self._next_feed_s]
+        waits = self._pending.values()
+        due = [self._next_feed_s, *(need.until_s for need in waits if need.until_s is not None and need.until_s > now_s)]
         if self._jobs and "queue" not in self._asking:
             due.append(max(self._next_query_s, now_s + LEAST_S))
-        wants = False
-        for need in self._pending.values():
-            wants = wants or need.accounting
-            if need.until_s is not None and need.until_s > now_s:
-                due.append(need.until_s)
-        if wants and "accounting" not in self._asking:
+        if "accounting" not in self._asking and any(need.accounting for need in waits):
             due.append(max(self._next_account_s, now_s + LEAST_S))
         return max(0.0, min(due) - now_s)
 
@@ -292,7 +255,7 @@ class Tracker:
                     self._left[submission.token] = 0
                     if submission.kind != FOREIGN:
                         self._receipts.add(submission)
-                tracked = self._jobs[row.key] = _Tracked(row, now_s)
+                tracked = self._jobs[row.key] = Tracked(row, now_s)
                 tracked.submission = submission
                 self._left[submission.token] += 1
             self._note_pending(row.key, row.facts)
@@ -314,6 +277,7 @@ class Tracker:
         self._left[token] -= 1
         if not self._left[token]:
             del self._left[token], self._submissions[token]
+            self._unread.pop(token, None)
             if tracked.submission.kind != FOREIGN:
                 self._receipts.discard(tracked.submission)
             self._over(tracked.submission)
@@ -341,20 +305,23 @@ class Tracker:
 
     # Receipts -------------------------------------------------------------------------------------------------------------------
 
-    def _read(self, tokens: Iterable[str]) -> None:
-        self._look([self._submissions[token] for token in tokens if token in self._submissions])
-
     def _look(self, submissions: Collection[SubmissionRow], over: Iterable[int] = ()) -> None:
-        """Read folders, and settle what they say; of the jobs that seem ``over`` also that they say nothing. Where that is
-        interrupted, or cannot be recorded, they are read again from the start: what is told twice counts once."""
+        """Read folders, and settle what they say; of the jobs that seem ``over`` also that they say nothing."""
         observed: dict[int, list[Observation]] = {}
-        try:
+        with self._again(submissions):
             read = {submission.token for submission in submissions if self._read_folder(submission, observed)}
             nothing = Observation(source=Source.ABSENCE, at=self._clock(), what="no_receipt")
             for key in over:
                 if self._jobs[key].submission.token in read:  # else nothing is known, and nothing is decided
                     observed.setdefault(key, []).append(nothing)
             self._settle(observed, self._jobs)
+
+    @contextlib.contextmanager
+    def _again(self, submissions: Iterable[SubmissionRow]) -> Iterator[None]:
+        """Where what these folders say is not recorded after all (Ctrl-C, a full disk), they are read again from the start: what is
+        told twice counts once."""
+        try:
+            yield
         except BaseException:
             for submission in submissions:
                 if submission.token in self._submissions:
@@ -367,7 +334,9 @@ class Tracker:
             found = self._receipts.read(submission)
         except (OSError, TransportError) as error:  # no answer; the queue will tell, or the next look
             _logger.debug("the folder %s cannot be read now: %s", submission.folder, error)
+            self._unread[submission.token] = self._monotonic() + UNREAD_S
             return False
+        self._unread.pop(submission.token, None)
         for position, observation in found:
             key = submission.first_key + position
             if 0 <= position < submission.jobs:
@@ -394,7 +363,7 @@ class Tracker:
     def _ask_queue(self, now_s: float) -> None:
         if not self._jobs or "queue" in self._asking or now_s < self._next_query_s:
             return
-        urgent = any(self._wants_word(key) for key in self._pending)
+        urgent = self._urgent()
         interval_s = min(self._interval_s, URGENT_S if urgent and not self._failures else self._interval_s)
         if not self._journal.claim_poll(self._login, interval_s * 0.9):
             self._others_asked(now_s, interval_s)
@@ -428,10 +397,9 @@ class Tracker:
         ]
         self._settle({key: [] for key in told}, self._jobs)
 
-    def _wants_word(self, key: int) -> bool:
-        """Its receipt is there, and only the scheduler's word is missing."""
-        tracked = self._jobs.get(key)
-        return tracked is not None and tracked.facts.seen.end is not None
+    def _urgent(self) -> bool:
+        """Receipts are there for which only the scheduler's word is missing."""
+        return any(self._jobs[key].facts.seen.end is not None for key in self._pending)
 
     def _queue_answer(self, answer: Answer | JobyardError, others: Mapping[int, JobRow], asked_s: float, at: float) -> None:
         now_s = self._monotonic()
@@ -446,40 +414,15 @@ class Tracker:
         if self.trouble is not None:
             _logger.info("%s answers again", self._scheduler.name)
         self._failures, self.trouble = 0, None
-        group = {key: _Tracked(row, asked_s - 1.0) for key, row in others.items()}
+        group = {key: Tracked(row, asked_s - 1.0) for key, row in others.items()}
         group.update({key: tracked for key, tracked in self._jobs.items() if tracked.since_s < asked_s})
-        changed = self._take_answer(Source.QUEUE, answer, group, at)
-        urgent = any(self._wants_word(key) for key in self._pending)
+        changed = self._settle(observed_by(Source.QUEUE, answer, group, at), group)
+        urgent = self._urgent()
         if changed or urgent:
             self._interval_s = self._shortest_s
         else:
             self._interval_s = min(self._interval_s * 1.5, max(LONGEST_S, self._shortest_s))
         self._next_query_s = now_s + (min(URGENT_S, self._shortest_s) if urgent and changed else self._interval_s)
-
-    def _take_answer(self, source: Source, answer: Answer, group: Mapping[int, _Tracked], at: float) -> bool:
-        """Rows to observations of these jobs, as of ``at``, when the question was asked; one that a complete answer leaves out is
-        absent. Whether any state changed."""
-        by_id: dict[str, list[int]] = {}
-        for key, tracked in group.items():
-            if tracked.facts.native_id is not None:
-                by_id.setdefault(tracked.facts.native_id, []).append(key)
-        observed: dict[int, list[Observation]] = {}
-        for row in answer.rows:
-            for key in by_id.get(row.native_id, ()):
-                submission, terms = group[key].submission, group[key].facts.terms
-                token = submission.token if submission.kind != FOREIGN else None
-                if ours(row, token=token, submitted_at=terms.submitted_at, name=submission.name):
-                    observed.setdefault(key, []).append(from_row(row, source, at))
-        if answer.complete:
-            what = "absent" if source is Source.QUEUE else "unaccounted"
-            absent = Observation(source=Source.ABSENCE, at=at, what=what)
-            damaged = " ".join(answer.unparsed)  # a line that is no row may still be about a job: that one is not absent
-            for native_id, keys in by_id.items():
-                if damaged and re.search(rf"(?<![0-9A-Za-z]){re.escape(native_id)}(?![0-9A-Za-z])", damaged):
-                    continue
-                for key in keys:
-                    observed.setdefault(key, [absent])
-        return self._settle(observed, group)
 
     # Accounting -----------------------------------------------------------------------------------------------------------------
 
@@ -498,7 +441,7 @@ class Tracker:
         at = self._clock()
         self._command("accounting", lambda: self._scheduler.account(ids), lambda answer: self._account_answer(answer, wanting, at))
 
-    def _account_answer(self, answer: Answer | JobyardError, asked: Mapping[int, _Tracked], at: float) -> None:
+    def _account_answer(self, answer: Answer | JobyardError, asked: Mapping[int, Tracked], at: float) -> None:
         now_s = self._monotonic()
         self._account_interval_s = min(self._account_interval_s * 1.5, LONGEST_S)
         self._next_account_s = now_s + self._account_interval_s
@@ -507,16 +450,17 @@ class Tracker:
             self._account_interval_s = min(self._account_interval_s * 2, SILENCE_S)
             return
         group = {key: one for key, one in asked.items() if self._jobs.get(key) is one}
-        if self._take_answer(Source.ACCOUNTING, answer, group, at):
+        if self._settle(observed_by(Source.ACCOUNTING, answer, group, at), group):
             self._account_interval_s = self._shortest_s  # the next that ends is not to wait because others do
 
     # Deciding and recording -------------------------------------------------------------------------------------------------------
 
     def _with_receipts(
-        self, observed: Mapping[int, Sequence[Observation]], group: Mapping[int, _Tracked]
+        self, observed: Mapping[int, Sequence[Observation]], group: Mapping[int, Tracked], folders: dict[str, SubmissionRow]
     ) -> tuple[dict[int, Sequence[Observation]], set[int]]:
         """The observations, before them what the folders of jobs that seem over hold, and the jobs that may be decided: not
         those whose folder cannot be read now, and not those of another session, whose folders are read by that session.
+        ``folders``: those that were read, by token.
         """
         whole: dict[int, Sequence[Observation]] = dict(observed)
         looked: set[int] = set()
@@ -535,6 +479,7 @@ class Tracker:
                     continue
                 token = tracked.submission.token
                 if token not in read:
+                    folders[token] = tracked.submission
                     read[token] = self._read_folder(tracked.submission, found)
                 if read[token]:
                     looked.add(key)
@@ -543,17 +488,21 @@ class Tracker:
             looked.add(key)
         return whole, looked
 
-    def _settle(self, observed: Mapping[int, Sequence[Observation]], group: Mapping[int, _Tracked]) -> bool:
+    def _settle(self, observed: Mapping[int, Sequence[Observation]], group: Mapping[int, Tracked]) -> bool:
         """Let reconcile decide on jobs of the group, write what follows in one commit, tell it. Whether any state changed."""
+        folders: dict[str, SubmissionRow] = {}
+        with self._again(folders.values()):
+            return self._record(*self._with_receipts(observed, group, folders), group)
+
+    def _record(self, observed: Mapping[int, Sequence[Observation]], looked: Collection[int], group: Mapping[int, Tracked]) -> bool:
         moved = False
-        observed, looked = self._with_receipts(observed, group)
         todo = dict(observed)
         while todo:
             now, clock_s = self._clock(), self._monotonic()
             changes = [
                 change
                 for key, seen in todo.items()
-                if key in group and (change := _decided(key, group[key], seen, now, clock_s, conclude=key in looked))
+                if key in group and (change := decided(key, group[key], seen, now, clock_s, conclude=key in looked))
             ]
             missed = self._journal.record(changes)
             for change in changes:
@@ -582,14 +531,8 @@ class Tracker:
         if key not in self._jobs:
             return
         now = self._clock()
-        ending = Ending(
-            state=JobState.FAILED,
-            cause=Cause.UNKNOWN,
-            message="the job's record was removed before this process heard how it ended",
-            ended_at=now,
-        )
         self._forget(key)
-        self._deliver([Update(key, JobState.FAILED, now, None, ending, None)])
+        self._deliver([Update(key, JobState.FAILED, now, None, removed(now), None)])
 
     def _ended_elsewhere(self, submission: SubmissionRow) -> None:
         """A job of another session ended, which nobody may follow: its folder goes with the last job of its submission."""
@@ -619,9 +562,7 @@ class Tracker:
             self._command("repair", work, self._repaired)
 
     def _repaired(self, rows: Any) -> None:
-        if isinstance(rows, JobyardError):
-            return
-        for row in rows:
+        for row in rows if isinstance(rows, list) else ():  # else repair had no answer
             if row.session == self._session_id:
                 self._take_rows(self._journal.rows(range(row.first_key, row.first_key + row.jobs)))
 
@@ -632,15 +573,7 @@ class Tracker:
         self._asking.add(name)
 
         def run() -> None:
-            answer: Any
-            try:
-                answer = ask()
-            except JobyardError as error:
-                answer = error if isinstance(error, _UNANSWERED) else SchedulerUnavailable(str(error))
-            except Exception as error:
-                # An adapter's mistake must not end the polling: it is no answer, and the question is asked again.
-                _logger.exception("asking %s (%s) failed", self._scheduler.name, name)
-                answer = SchedulerUnavailable(f"{type(error).__name__}: {error}")
+            answer = answered(ask, f"{self._scheduler.name} ({name})")
 
             def taken() -> None:
                 self._asking.discard(name)
@@ -656,35 +589,11 @@ class Tracker:
             self._pool.call(name, run)
 
 
-def _decided(
-    key: int, tracked: _Tracked, observations: Sequence[Observation], now: float, clock_s: float, *, conclude: bool = True
-) -> Change | None:
-    """What is to be written of a job; None where nothing that matters is new."""
-    facts = tracked.facts
-    over_s = facts.seen.over_clock_s
-    if len(observations) > 1 and over_s is not None and clock_s - over_s >= facts.terms.settle_s:
-        # It is decided after each, and receipts have had their time: the one that says how the last run ended comes first.
-        observations = sorted(observations, key=lambda one: -(one.attempt or 1) if one.what == "end" else 0)
-    kept: list[Observation] = []
-    transitions: list[Transition] = []
-    left = len(observations)
-    for batch in [[one] for one in observations] or [[]]:
-        before, left = facts, left - 1
-        # What was read at one time is weighed as a whole: the first of several receipts must not end a wait for the others.
-        facts, made = reconcile(before, batch, now, clock_s=clock_s, more=left > 0 or not conclude)
-        transitions += made
-        kept += [one for one in batch if notable(before, facts, one)]
-    if facts == tracked.facts and not kept:
-        return None
-    return Change(key=key, version=tracked.version, facts=facts, transitions=transitions, observations=kept)
-
-
 _network: dict[str, bool] = {}
 
 
 def is_network_folder(path: str) -> bool:
     """Whether what nodes write there may come into sight late; looked up once for each folder."""
-    known = _network.get(path)
-    if known is None:
-        known = _network[path] = is_network(path)
-    return known
+    if path not in _network:
+        _network[path] = is_network(path)
+    return _network[path]
