@@ -52,8 +52,7 @@ def test_usage_and_times(rig: Rig) -> None:
     usage = ending.usage
     assert usage.user_s is not None
     assert usage.user_s > 0.02
-    assert usage.max_rss_bytes is not None
-    assert usage.max_rss_bytes > 100_000
+    assert usage.max_rss_bytes is None  # it was smaller than the spawner, whose image it began as
     assert usage.wall_s is not None
     assert usage.wall_s >= usage.user_s * 0.5
     assert ending.submitted_at is not None

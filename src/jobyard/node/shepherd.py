@@ -45,10 +45,14 @@ SCHEDULER_VARIABLES = (
     *(b"SLURM_", b"SLURMD_", b"SBATCH_", b"SRUN_", b"PBS_", b"SGE_", b"LSB_", b"LSF_", b"LS_", b"OAR_", b"FLUX_", b"COBALT_"),
     *(b"_CONDOR_", b"CONDOR_", b"PMI_", b"PMIX_", b"PALS_", b"ALPS_"),
 )
+DEVICE_VARIABLES = (
+    *(b"CUDA_VISIBLE_DEVICES", b"NVIDIA_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL", b"ROCR_VISIBLE_DEVICES", b"HIP_VISIBLE_DEVICES"),
+    b"ZE_AFFINITY_MASK",
+)
 NODE_VARIABLES = (
     *(b"TMPDIR", b"TMP", b"JOB_ID", b"JOB_NAME", b"JOB_SCRIPT", b"QUEUE", b"NSLOTS", b"NHOSTS", b"NQUEUES", b"PE", b"PE_HOSTFILE"),
-    *(b"ARC", b"RESTARTED", b"REQUEST", b"NCPUS", b"HOSTNAME", b"KRB5CCNAME", b"XDG_RUNTIME_DIR", b"CUDA_VISIBLE_DEVICES"),
-    *(b"GPU_DEVICE_ORDINAL", b"ROCR_VISIBLE_DEVICES", b"HIP_VISIBLE_DEVICES", b"ZE_AFFINITY_MASK"),
+    *(b"ARC", b"RESTARTED", b"REQUEST", b"NCPUS", b"HOSTNAME", b"KRB5CCNAME", b"XDG_RUNTIME_DIR"),
+    *DEVICE_VARIABLES,
 )
 
 
@@ -155,7 +159,8 @@ class Task:
         captured = self.job.get("environment_base")
         launched = self.launch is not None
         if inherit == "none":
-            found = {key: own[key] for key in own if launched and _scheduler_owns(key)}
+            # What binds a job to its devices is no environment of anybody's.
+            found = {key: own[key] for key in own if key in DEVICE_VARIABLES or (launched and _scheduler_owns(key))}
         elif inherit == "client" and captured is not None:
             found = {encode(key): encode(value) for key, value in captured.items()}
             found = {key: value for key, value in found.items() if not key.startswith(SCHEDULER_VARIABLES)}
@@ -183,6 +188,8 @@ class Task:
             found[encode(key)] = encode(value)
         token = self.job["token"]
         found[b"JOBYARD_JOB_ID"] = encode(token if self.job["kind"] == "single" else "%s.%d" % (token, self.number))
+        if "JOBYARD_NATIVE_ID" in traits.get("native_id_variables", ()):  # the embedded scheduler: each task has a token
+            found[b"JOBYARD_JOB_ID"] = own.get(b"JOBYARD_JOB_ID", found[b"JOBYARD_JOB_ID"])
         if self.native_id is not None:
             found[b"JOBYARD_NATIVE_ID"] = encode(self.native_id)
         if self.index is not None:

@@ -72,6 +72,8 @@ class Bookings:
             return
         if self._at_spawner.get(kind):
             self._at_spawner[kind] -= 1
+            if not self._at_spawner[kind]:
+                del self._at_spawner[kind]  # kinds can be as many as jobs
         if kind and len(self._ahead.get(kind, ())) > self._credit.get(kind, 0):
             self._credit[kind] = self._credit.get(kind, 0) + 1
         else:
@@ -91,12 +93,16 @@ class Bookings:
 
     def settle(self) -> None:
         """Free the places that nobody is left to take over: jobs were recalled, or removed, in the meantime."""
-        for kind, credit in self._credit.items():
+        for kind, credit in list(self._credit.items()):
             there = len(self._ahead.get(kind, ()))
             while credit > there:
                 self.machine.release(self._needs[kind], None)
                 credit -= 1
-            self._credit[kind] = credit
+            if credit or there:
+                self._credit[kind] = credit
+            else:
+                del self._credit[kind]
+                self._ahead.pop(kind, None)
 
     # Ahead --------------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ _DATA = getattr(os.environ, "_data", None)
 _LIVE: Mapping[bytes, bytes] = (
     _DATA if isinstance(_DATA, dict) and all(type(key) is bytes for key in _DATA) else getattr(os, "environb", {})
 )
+_PART = 1000  # jobs removed by one request
 _PLACES = 1 << 24  # places in a row under one random number of this process
 
 
@@ -318,7 +319,7 @@ class LocalKeeper:
 
     def control(self, action: Action, keys: Sequence[int], *, signal: int | None = None) -> Mapping[int, JobyardError | None]:
         """See Keeper.control."""
-        answers = self._ask("control", str(action), list(keys), signal)
+        answers = self._ask("control", str(action), list(keys), signal, secrets.token_bytes(12))
         return {key: None if answer is None else decode_error(answer) for key, answer in zip(keys, answers, strict=True)}
 
     def attach(self, native_id: str) -> int:
@@ -342,12 +343,16 @@ class LocalKeeper:
 
     def reap(self, keys: Iterable[int]) -> Sequence[int]:
         """See Keeper.reap."""
-        found: list[int] = self._ask("reap", list(keys))
+        found: list[int] = self._ask("reap", list(keys), secrets.token_bytes(12))
         return found
 
     def remove(self, keys: Iterable[int]) -> None:
         """See Keeper.remove. WrongState where one has not ended; then none is removed."""
-        self._ask("remove", list(keys))
+        numbers = list(keys)
+        if len(numbers) > _PART:
+            self._ask("removable", numbers)
+        for at in range(0, len(numbers), _PART):  # others have their turn in between
+            self._ask("remove", numbers[at : at + _PART])
 
     def close(self) -> None:
         """See Keeper.close."""

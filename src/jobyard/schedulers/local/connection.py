@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...errors import JobyardError, JournalError, NoScheduler, SchedulerUnavailable, SessionClosed
+from ...errors import JobyardError, JournalError, NoScheduler, SchedulerUnavailable, SessionClosed, SubmitError
 from . import paths
 from .protocol import decode_error
-from .wire import VERSION, Frames, frame
+from .wire import MAX_FRAME, VERSION, Frames, frame
 
 __all__ = ["Connection", "start_pair"]
 
@@ -94,11 +94,18 @@ class Connection:
         with self._sending:
             self._next += 1
             number = self._next
-            pending = self._pending[number] = _Pending(frame([number, operation, arguments]))
-            if self._socket is not None:
-                self._send(pending.data)
-            else:
-                self._connect(None)
+            pending = _Pending(frame([number, operation, arguments]))
+            if len(pending.data) > MAX_FRAME:
+                raise SubmitError(f"{len(pending.data)} bytes are more than one request may hold ({MAX_FRAME}); submit in parts")
+            self._pending[number] = pending
+            try:
+                if self._socket is not None:
+                    self._send(pending.data)
+                else:
+                    self._connect(None)
+            except BaseException:
+                self._pending.pop(number, None)  # what was given up is never sent again behind the caller's back
+                raise
         try:
             self._drive(lambda: pending.state != 0, None)
         finally:
@@ -166,15 +173,15 @@ class Connection:
             if left is not None and left <= 0:
                 return False
             with self._turn:
-                if done():
-                    return True
-                if not self._reading.acquire(blocking=False):
-                    self._followers += 1
-                    try:
+                self._followers += 1  # before the last look: a leader that delivers after it sees that somebody waits
+                try:
+                    if done():
+                        return True
+                    if not self._reading.acquire(blocking=False):
                         self._turn.wait(left)
-                    finally:
-                        self._followers -= 1
-                    continue
+                        continue
+                finally:
+                    self._followers -= 1
             try:
                 while not done():
                     if self._closed:
@@ -257,6 +264,7 @@ class Connection:
         why: str | None = None
         while True:
             now = time.monotonic()
+            self._still_open()
             if deadline is not None and now >= deadline:
                 return False
             try:
@@ -268,9 +276,11 @@ class Connection:
                         continue
             else:
                 try:
-                    if self._greet(sock):
-                        return True
-                    why = "it closed the connection"
+                    self._greet(sock)
+                    if self._closed:  # in the meantime: nobody else lets go of it
+                        self._drop()
+                        continue
+                    return True
                 except (OSError, ValueError) as error:
                     why = str(error)
                 except BaseException:
@@ -282,7 +292,11 @@ class Connection:
             time.sleep(pause)  # a server is on its way: there is nothing to wait on before its socket is there
             pause = min(pause * 2, 0.05)
 
-    def _greet(self, sock: socket.socket) -> bool:
+    def _still_open(self) -> None:
+        if self._closed:
+            raise SessionClosed("the session was closed while waiting")
+
+    def _greet(self, sock: socket.socket) -> None:
         frames = Frames()
         first: list[Any] = []
 
@@ -330,7 +344,6 @@ class Connection:
                 self._updates(result)
             else:
                 self._answered(number, error, result)
-        return True
 
     def close(self) -> None:
         """Let go; those who wait end with SessionClosed."""

@@ -23,11 +23,19 @@ UNDER_WAY = (RUNNING, STAGING_IN, STAGING_OUT, CLEANING)
 class Control:
     """One request to control jobs. ``then`` is called with an error, or None, for each when all is done."""
 
-    def __init__(self, engine: Engine, action: str, number: int | None, then: Callable[[list[JobyardError | None]], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        action: str,
+        number: int | None,
+        then: Callable[[list[JobyardError | None]], None],
+        decided: Callable[[list[JobyardError | None]], None] = lambda answers: None,
+    ) -> None:
         self._engine = engine
         self._action = action
         self._signal = number
         self._then = then
+        self._decided = decided  # called in the round whose commit holds what was done, before any signal is sent
         self._answers: list[JobyardError | None] = []
         self._open = 1
 
@@ -61,6 +69,14 @@ class Control:
                 act(self, job)
             except JobyardError as error:
                 self._answers[place] = error
+        self._decided(self._answers)
+
+    def again(self, jobs: list[Job | None]) -> None:
+        """The request was answered by a server that may have died before it stopped or woke anybody: do that again."""
+        wanted = {"suspend": (True, signal.SIGSTOP), "resume": (False, signal.SIGCONT)}.get(self._action)
+        for job in jobs:
+            if wanted and job is not None and job.run is not None and job.run.pid and bool(job.run.suspended_at) == wanted[0]:
+                self._send(job, wanted[1], SESSION)
 
     # Each action --------------------------------------------------------------------------------------------------------
 

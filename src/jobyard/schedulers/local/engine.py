@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 SHEPHERD_FAILED = 125 << 8  # nothing was run
+TIMERS = 10_000
 TOLD = "told by its shepherd"
 NOTHING = Need(0, 0, 0)
 
@@ -71,10 +72,12 @@ class Engine:
         self.bookings = Bookings(machine)
         self._ahead_priority = 0  # of the last job that was handed over ahead
         self._recalls = 0  # on their way
+        self._recalling_all = False  # one of them asks all back that lies ahead
         self._doomed: list[tuple[Job, str]] = []  # their dependencies cannot be met
         # Time.
         self._timers: list[tuple[float, int, int, Callable[[Job], None], int]] = []
         self._timer_count = 0
+        self._timers_most = TIMERS  # then those of jobs that have ended are thrown out
         self._begins: list[tuple[float, int]] = []
         self.groups: Groups | None = None  # that enforce memory limits
         self.limited: dict[int, Job] = {}  # running, with a memory limit
@@ -139,9 +142,13 @@ class Engine:
             return
         self.queue.add(job)
         if job.priority != self._ahead_priority:
-            ahead = self.bookings.ahead()
+            ahead = self.bookings.ahead() if not self._recalling_all else None
             if ahead and job.priority > min(one.priority for one in ahead):
-                self.recall([one.number for one in ahead])
+                self._recalling_all = True  # nothing is handed over ahead until that is answered
+                self.recall([one.number for one in ahead], self._recalled_all)
+
+    def _recalled_all(self) -> None:
+        self._recalling_all = False
 
     def note(self, job: Job, state: int, at: float, by: int = 0, text: str = "") -> None:
         """A transition that is not told by the job's own row: kept, and told."""
@@ -388,6 +395,12 @@ class Engine:
         job.state = job.waiting_state()
         self.note(job, job.state, at, job.held_by(), "requeued")
         if job.state == QUEUED:
+            # Handed over again only when the ring's tail has passed this end: a successor that read it again would take it for
+            # the end of the new run.
+            self.after_commit.append(lambda: self._queue_again(job))
+
+    def _queue_again(self, job: Job) -> None:
+        if job.number in self.jobs and job.run is None and job.state == QUEUED:
             self.enqueue(job)
 
     # What jobs wait for -----------------------------------------------------------------------------------------------
@@ -438,7 +451,15 @@ class Engine:
     def timer(self, at: float, job: Job, act: Callable[[Job], None], attempt: int) -> None:
         """Call ``act`` at that time (seconds since boot) if that attempt (-1: any) is still the job's."""
         self._timer_count += 1
+        if len(self._timers) > self._timers_most:
+            self._timers = [one for one in self._timers if self._still_due(one[2], one[4])]
+            heapq.heapify(self._timers)
+            self._timers_most = max(TIMERS, 2 * len(self._timers))
         heapq.heappush(self._timers, (at, self._timer_count, job.number, act, attempt))
+
+    def _still_due(self, number: int, attempt: int) -> bool:
+        job = self.jobs.get(number)
+        return job is not None and (attempt < 0 or (job.run is not None and job.run.attempt == attempt))
 
     def next_time(self) -> float | None:
         """Seconds until something is to be done."""
@@ -459,9 +480,8 @@ class Engine:
         now = kernel.boot_now()
         while self._timers and self._timers[0][0] <= now:
             _, _, number, act, attempt = heapq.heappop(self._timers)
-            due = self.jobs.get(number)
-            if due is not None and (attempt < 0 or (due.run is not None and due.run.attempt == attempt)):
-                act(due)
+            if self._still_due(number, attempt):
+                act(self.jobs[number])
         clock = time.time()
         while self._begins and self._begins[0][0] <= clock:
             waiting = self.jobs.get(heapq.heappop(self._begins)[1])
@@ -491,10 +511,19 @@ class Engine:
         left = deadline - time.time()
         if left > 0:
             self.timer(kernel.boot_now() + left, job, self._too_late, attempt=-1)
+        elif job.run is not None and job.run.pid:
+            self.terminate(job, WALLTIME)
         elif job.run is None:
             self.drop(job, FAILED, Cause.WALLTIME, "its deadline passed before it could begin")
         else:
-            self.terminate(job, WALLTIME)
+            self.recall([job.number], lambda: self._recalled_late(job))  # it lies with the spawner
+
+    def _recalled_late(self, job: Job) -> None:
+        if job.ended is None:
+            if job.run is None:
+                self.drop(job, FAILED, Cause.WALLTIME, "its deadline passed before it could begin")
+            else:
+                self.terminate(job, WALLTIME)
 
     # Ending jobs ------------------------------------------------------------------------------------------------------
 
@@ -525,27 +554,39 @@ class Engine:
         if self.own_end is not None and self.own_end(job, signum, self.grace_s):
             return
         if self.link is not None:
-            self.link.ask("end", [job.number, int(signum), self.grace_s], lambda _: None)
+
+            def sent(done: Any) -> None:
+                if done is None and job.ended is None:  # the spawner died, perhaps before it: the job is ours now
+                    self._end(job, signum)
+
+            self.link.ask("end", [job.number, int(signum), self.grace_s], sent)
 
     def signal(self, job: Job, signum: int, whom: int, then: Callable[[], None]) -> None:
         """Send a signal to a running job's processes; ``then`` when it was sent."""
         if (self.own_signal is not None and self.own_signal(job, signum, whom)) or self.link is None:
             then()
-        else:
-            self.link.ask("signal", [(job.number, signum, whom)], lambda _: then())
+            return
 
-    def forget(self, job: Job) -> None:
-        """A new job that could not be written down: it never was."""
-        number = job.number
-        self.queue.remove(job)
-        if job.run is not None:
-            self.bookings.unbook(job)
-            self.hand_over = [item for item in self.hand_over if item[0] != number]
-            self.hand_ahead = [item for item in self.hand_ahead if item[0] != number]
-        self.jobs.pop(number, None)
-        self.dirty.pop(number, None)
-        self.events = [event for event in self.events if event[0] != number]
-        self.told = [told for told in self.told if told[0] is not job]
+        def sent(done: Any) -> None:
+            if done is None and signum in (signal.SIGSTOP, signal.SIGCONT) and self.own_signal is not None:
+                self.own_signal(job, signum, whom)  # the spawner died, perhaps before it: safe to repeat
+            then()
+
+        self.link.ask("signal", [(job.number, signum, whom)], sent)
+
+    def forget(self, jobs: list[Job]) -> None:
+        """New jobs that could not be written down: they never were."""
+        gone = {job.number for job in jobs}
+        for job in jobs:
+            self.queue.discard(job)  # its struck-out place goes when it comes first: its number is never given again
+            if job.run is not None:
+                self.bookings.unbook(job)
+            self.jobs.pop(job.number, None)
+            self.dirty.pop(job.number, None)
+        self.hand_over = [item for item in self.hand_over if item[0] not in gone]
+        self.hand_ahead = [item for item in self.hand_ahead if item[0] not in gone]
+        self.events = [event for event in self.events if event[0] not in gone]
+        self.told = [told for told in self.told if told[0].number not in gone]
 
     def unfinished_handed(self) -> deque[Job]:
         """Jobs that the spawner has, in order."""
@@ -556,7 +597,11 @@ class Engine:
         self.bookings.unbook(job)
         job.run = None
         self.dirty[job.number] = job
-        if job.waiting_state() == QUEUED:
+        if job.flags & CANCEL:
+            self.drop(job, CANCELLED, Cause.CANCELLED, "cancelled before it began")
+        elif job.flags & WALLTIME:
+            self.drop(job, FAILED, Cause.WALLTIME, "its deadline passed before it could begin")
+        elif job.waiting_state() == QUEUED:
             self.enqueue(job)
 
 

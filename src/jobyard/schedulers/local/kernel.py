@@ -19,6 +19,7 @@ __all__ = [
     "boot_now",
     "children_of",
     "mark_of",
+    "own_peak_kib",
     "peek",
     "pidfd_exit_status",
     "read_process",
@@ -106,6 +107,15 @@ def peek(pid: int) -> tuple[int, ...] | None:
         voluntary,
         involuntary,
     )
+
+
+def own_peak_kib() -> int:
+    """The most memory that this process has had at a time."""
+    with open("/proc/self/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1])
+    return 0
 
 
 def set_mark(number: int) -> None:

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import stat
+from collections.abc import Callable
 from typing import Any
 
 from . import kernel
@@ -32,6 +33,7 @@ _LIMITS = {
     "open_files": resource.RLIMIT_NOFILE,
     "stack": resource.RLIMIT_STACK,
 }
+MOST_PROGRAMS = 1000  # remembered
 CPU_MARGIN_S = 2  # from SIGXCPU to SIGKILL
 
 
@@ -111,8 +113,9 @@ def expand(path: bytes, home: bytes, directory: bytes, index: bytes, native_id: 
 class Launcher:
     """What one spawner remembers from job to job: environments, programs found, the user."""
 
-    def __init__(self, ignored: tuple[signal.Signals, ...]) -> None:
+    def __init__(self, ignored: tuple[signal.Signals, ...], let_go: Callable[[], None] = lambda: None) -> None:
         self._ignored = ignored
+        self._let_go = let_go  # of what is the spawner's alone, in a forked child
         self._environments: dict[int, dict[bytes, bytes]] = {}
         self._programs: dict[tuple[bytes, bytes], bytes] = {}
         name, home, shell = passwd_entry()
@@ -125,6 +128,10 @@ class Launcher:
     def learn(self, no: int, data: bytes) -> None:
         """A client's environment."""
         self._environments[no] = unpack(data)
+
+    def forget(self, needed: set[int | None]) -> None:
+        """Forget the environments that none of the waiting jobs needs."""
+        self._environments = {no: known for no, known in self._environments.items() if no in needed}
 
     def prepare(self, item: list[Any]) -> Prepared:
         """Enter the job's directory and open its streams. NotStartedError says what could not be used."""
@@ -261,6 +268,8 @@ class Launcher:
                 continue
             if os.access(candidate, os.X_OK):
                 if absolute:
+                    if len(self._programs) >= MOST_PROGRAMS:
+                        self._programs.clear()
                     self._programs[path, name] = candidate
                 return candidate
             failure = errno.EACCES
@@ -321,6 +330,10 @@ class Launcher:
                     os.dup2(fd, target)
                 elif all(action[1] != target for _, target, _, _ in prepared.blocking):
                     os.dup2(action[1], action[2])
+            # It may wait long for the other end of a FIFO: nobody may take it for the spawner in that time.
+            self._let_go()
+            os.closerange(3, write)
+            os.closerange(write + 1, os.sysconf("SC_OPEN_MAX"))
             for waited in prepared.blocking:
                 what, target, path, flags = waited
                 os.dup2(os.open(path, flags, 0o666), target)
@@ -333,6 +346,8 @@ class Launcher:
             os.execve(prepared.program, prepared.argv, prepared.environment)
         except OSError as error:
             os.write(write, b"%d %d" % (what, error.errno or errno.EIO))
+        except (ValueError, OverflowError):  # a limit that the kernel refuses
+            os.write(write, b"%d %d" % (what, errno.EINVAL))
 
 
 def _limit(name: str, value: float) -> None:

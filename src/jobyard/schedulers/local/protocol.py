@@ -104,7 +104,7 @@ def decode_ending(data: bytes, host: str) -> Ending:
             wall_s=wall,
             user_s=used[0] / 1e6,
             system_s=used[1] / 1e6,
-            max_rss_bytes=used[2] * 1024,
+            max_rss_bytes=used[2] * 1024 or None,
             minor_faults=used[3],
             major_faults=used[4],
             read_blocks=used[5],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...errors import JobyardError
@@ -16,7 +17,7 @@ from ...job import Cause
 from . import kernel
 from .children import Child
 from .engine import TOLD
-from .jobs import MET, PLAIN, Batch, Job, Run, Traits
+from .jobs import ENDING, MET, PLAIN, Batch, Job, Run, Traits
 from .protocol import FAILED, QUEUED, RUNNING, SUSPENDED
 from .ring import SPAWNING, Ring
 from .streams import make_private, sweep
@@ -52,6 +53,9 @@ def recover(server: Server) -> int:
     else:
         for job in engine.unfinished_handed():
             _lost(server, job, "the machine was started again while it may have run")
+    for job in engine.jobs.values():
+        if job.flags & ENDING and job.run is not None and job.run.pid:
+            engine.after_commit.append(partial(engine.end_processes, job))  # its last server may not have come to the KILL
     used = {job.run.stream for job in engine.jobs.values() if job.run is not None}
     server.writes.append(("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (generation + 1,)))
     server.writes.append(("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (kernel.boot_id(),)))
@@ -166,7 +170,7 @@ def _marked(job: Job) -> tuple[int, kernel.Process] | None:
 def _lost(server: Server, job: Job, message: str) -> None:
     run = job.run
     assert run is not None
-    if job.traits.rerunnable:
+    if job.traits.rerunnable and not job.flags & ENDING:
         server.engine.unhand(job)
         return
     server.engine.bookings.found(job)

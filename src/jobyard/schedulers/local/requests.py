@@ -12,11 +12,11 @@ from ...errors import ControlError, InvalidContact, InvalidJob, JobyardError, Su
 from . import sessions
 from .controls import Control
 from .jobs import PLAIN, REAPED, Batch, Job, Traits
-from .protocol import FAILED, QUEUED, RUNNING, STAGING_IN, decode_state, encode_error, make_token, split_token
+from .protocol import DONE, QUEUED, RUNNING, STAGING_IN, decode_state, encode_error, make_token, split_token
 from .recover import load_batch
 from .store import TIDY_BATCHES, TIDY_ENVIRONMENTS
 from .streams import make_private
-from .wire import VERSION, unpack
+from .wire import VERSION, pack, unpack
 
 if TYPE_CHECKING:
     from .clients import Client
@@ -26,6 +26,8 @@ __all__ = ["Requests"]
 
 PRUNE_MOST = 500
 EMPTY = 0o600
+MOST_ANSWERS = 1000
+ANSWERS_S = 3600.0  # nobody sends a request again after that time
 
 
 class Requests:
@@ -44,7 +46,10 @@ class Requests:
         self._traits: dict[bytes, Traits] = {}
         self.accepted: dict[tuple[int, int], tuple[int, int]] = {}  # (connection, request) -> (session, place)
         self._prune_after = 0
+        self._untidy = True  # jobs were removed, and perhaps were the last of their batch
         self._reaped_now: set[int] = set()
+        self._asking: dict[bytes, list[tuple[Client, int]]] = {}  # by nonce: who waits for what is being done
+        self._answers: dict[bytes, list[Any]] = {}  # the last ones, by nonce
 
     def _next(self, table: str) -> int:
         (last,) = self._server.store.execute(f"SELECT max(no) FROM {table}").fetchone()
@@ -214,8 +219,18 @@ class Requests:
 
     def _check_after(self, traits: Traits) -> None:
         for token, _ in traits.after:
-            if self._targets(token) is None:
+            numbers = self._targets(token)
+            if numbers is None or not self._kept(numbers):
                 raise InvalidJob(f"after: there is no job with the token {token!r} at the local scheduler", field="after")
+
+    def _kept(self, numbers: list[int]) -> bool:
+        """All of these consecutive numbers are of jobs that were not removed."""
+        jobs = self._server.engine.jobs
+        if all(number in jobs for number in numbers):
+            return True
+        query = "SELECT count(*) FROM jobs WHERE number BETWEEN ? AND ?"
+        (there,) = self._server.store.execute(query, (numbers[0], numbers[-1])).fetchone()
+        return bool(there == len(numbers))
 
     def depend(self, job: Job, position: int, token: str, when: str) -> None:
         """Let a job wait for what that token names: of an array, for all its tasks (``failure``: for one of them)."""
@@ -228,8 +243,13 @@ class Requests:
             if target is not None:
                 waiting.append(target)
                 continue
+            ended = engine.dirty.get(number)
+            if ended is not None:  # in this very round: the journal does not know it yet
+                states.append(ended.state)
+                continue
             row = self._server.store.execute("SELECT state FROM jobs WHERE number=?", (number,)).fetchone()
-            states.append(FAILED if row is None else row[0])
+            # One that was removed had ended, and had its effect when it did: what still waits does not wait for it.
+            states.append(DONE if row is None else row[0])
         engine.depend(job, position, when, waiting, states, token)
 
     # Looking ------------------------------------------------------------------------------------------------------------
@@ -427,8 +447,12 @@ class Requests:
         return list(own)
 
     def _pinned(self, connection: Client, number: int, one: int) -> None:
-        own = self._server.folder.kept_files(one)
-        self._server.replies.append((connection, [number, None, self._own_files(own)]))
+        try:
+            reply = [number, None, self._own_files(self._server.folder.kept_files(one))]
+        except OSError as error:
+            failure = ControlError(f"the files of job {one} cannot be made: {error}")
+            reply = [number, encode_error(failure), None]
+        self._server.replies.append((connection, reply))
 
     def _listed(self, connection: Client, number: int) -> list[Any]:
         """All jobs that have not ended: [native id, state, by, token, name blob, submitted, began]."""
@@ -465,17 +489,48 @@ class Requests:
 
     # Doing --------------------------------------------------------------------------------------------------------------
 
-    def _control(self, connection: Client, number: int, action: str, numbers: list[int], signum: int | None) -> Any:
+    def _control(self, connection: Client, number: int, action: str, numbers: list[int], signum: int | None, nonce: bytes) -> Any:
+        """Done once, however often it is sent: what was decided is in the journal under its nonce."""
+        asking = self._asking.get(nonce)
+        if asking is not None:
+            asking.append((connection, number))
+            return self.LATER
+        known = self._answered(nonce)
+        if known is not None:
+            done = [one for one, answer in zip(numbers, known, strict=True) if answer is None]
+            Control(self._server.engine, action, None, lambda _: None).again([self._server.engine.jobs.get(one) for one in done])
+            return known
+        self._asking[nonce] = [(connection, number)]
+
+        def decided(answers: list[JobyardError | None]) -> None:
+            self._record(nonce, [None if error is None else encode_error(error) for error in answers])
+
         def then(answers: list[JobyardError | None]) -> None:
             reply = [None if error is None else encode_error(error) for error in answers]
-            self._server.replies.append((connection, [number, None, reply]))
+            for one, asked in self._asking.pop(nonce):
+                self._server.replies.append((one, [asked, None, reply]))
 
-        Control(self._server.engine, action, signum, then).run([self._job(one) for one in numbers])
+        Control(self._server.engine, action, signum, then, decided).run([self._job(one) for one in numbers])
         return self.LATER
+
+    def _answered(self, nonce: bytes) -> Any:
+        """What was answered to that request when it came before; None: it is new."""
+        if nonce in self._answers:
+            return self._answers[nonce]
+        row = self._server.store.execute("SELECT answer FROM answers WHERE nonce=?", (nonce,)).fetchone()
+        return None if row is None else unpack(row[0])
+
+    def _record(self, nonce: bytes, answer: list[Any]) -> None:
+        """Remember an answer, from the next commit on for the server's successors too."""
+        if len(self._answers) >= MOST_ANSWERS:
+            del self._answers[next(iter(self._answers))]
+        self._answers[nonce] = answer
+        self._server.writes.append(("INSERT INTO answers VALUES (?, ?, ?)", (nonce, time.time(), pack(answer))))
 
     def _job(self, number: int) -> Job | JobyardError:
         """A job that has not ended; for one that has, what says so."""
         job = self._server.engine.jobs.get(number)
+        job = job or self._server.engine.dirty.get(number)  # one that ended in this very round
         if job is not None:
             return job
         row = self._server.store.execute("SELECT batch, state, flags, ended FROM jobs WHERE number=?", (number,)).fetchone()
@@ -500,8 +555,11 @@ class Requests:
             server.writes.append(("INSERT OR IGNORE INTO attached VALUES (?, ?)", (session, one)))
         return one
 
-    def _reap(self, connection: Client, number: int, numbers: list[int]) -> list[int]:
-        """Those that this very request reaped."""
+    def _reap(self, connection: Client, number: int, numbers: list[int], nonce: bytes) -> Any:
+        """Those that this very request reaped, however often it is sent. WrongState where one has not ended; then none is."""
+        known = self._answered(nonce)
+        if known is not None:
+            return known
         store, done = self._server.store, []
         for one in numbers:
             pending = one in self._server.engine.dirty
@@ -511,17 +569,23 @@ class Requests:
             if pending or row[1] is None:
                 raise WrongState(f"job {one} has not ended; only a finished one can be reaped")
             if not row[0] & REAPED and one not in self._reaped_now:
-                self._reaped_now.add(one)
-                self._server.writes.append(("UPDATE jobs SET flags=flags|? WHERE number=?", (REAPED, one)))
                 done.append(one)
+        done = list(dict.fromkeys(done))
+        self._reaped_now.update(done)
+        self._server.writes.extend(("UPDATE jobs SET flags=flags|? WHERE number=?", (REAPED, one)) for one in done)
+        self._record(nonce, done)
         return done
 
     def _remove(self, connection: Client, number: int, numbers: list[int]) -> None:
+        self._removable(connection, number, numbers)
+        self._forget(numbers)
+
+    def _removable(self, connection: Client, number: int, numbers: list[int]) -> None:
+        """WrongState where one of them has not ended."""
         engine = self._server.engine
         for one in numbers:
             if one in engine.jobs:
                 raise WrongState(f"job {one} has not ended; only a finished one can be removed")
-        self._forget(numbers)
 
     def _forget(self, numbers: list[int]) -> None:
         server, gone = self._server, set(numbers)
@@ -543,6 +607,7 @@ class Requests:
                 folder = None if kept else folder
             server.engine.after_commit.append(_remover(server.folder.kept_files(one), folder))
         if numbers:
+            self._untidy = True
             # Numbers are never given twice, though the last ones are forgotten.
             statement = "INSERT OR REPLACE INTO meta VALUES ('number', max(?, (SELECT value FROM meta WHERE key='number')))"
             server.writes.append((statement, (max(numbers),)))
@@ -553,6 +618,10 @@ class Requests:
         old, self._prune_after = server.store.expired(self._prune_after, time.time() - server.retention_s, PRUNE_MOST)
         if old:
             self._forget(old)
+        if self._answers:
+            server.writes.append(("DELETE FROM answers WHERE at<?", (time.time() - ANSWERS_S,)))
+        if self._untidy:
+            self._untidy = False
             server.writes.append((TIDY_BATCHES, ()))
             server.writes.append((TIDY_ENVIRONMENTS, ()))
             self._environments.clear()
@@ -570,8 +639,8 @@ def _remover(files: tuple[str, str], folder: bytes | None) -> Callable[[], None]
         for path in files:
             try:
                 os.unlink(path)
-            except FileNotFoundError:
-                pass  # most jobs keep none
+            except OSError:
+                pass  # most jobs keep none; one that cannot be removed must not end the server
         if folder is not None:
             shutil.rmtree(os.fsdecode(folder), ignore_errors=True)
 
@@ -593,6 +662,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "attach": Requests._attach,
     "reap": Requests._reap,
     "remove": Requests._remove,
+    "removable": Requests._removable,
     "stop": Requests._stop,
     "recent": lambda self, _connection, _number, newest: sessions.recent(self._server.store, newest),
     "owner": lambda self, _connection, _number, text: sessions.owner(self._server.store, text, self._by_native_id),

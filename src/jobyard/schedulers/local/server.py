@@ -30,7 +30,7 @@ from .protocol import RUNNING, encode_error
 from .recover import adopt_after_spawner, recover
 from .requests import Requests
 from .ring import FAIL, PID, SPAWNING
-from .spawner import end_session, kill_leftovers, read_fault, reap_strangers
+from .spawner import end_session, kill_leftovers, own_usage, read_fault, reap_strangers
 from .store import Store
 from .streams import settle
 from .wire import pack
@@ -47,6 +47,7 @@ PRUNE_S = 60.0
 REST_S = 1.0  # without a commit: time to fold the write-ahead log into the journal
 FIRST_PRUNE_S = 1.0
 MOST_STILLBORN = 20
+MOST_ENVIRONMENTS = 500  # that a spawner remembers
 RETRY_S = 1.0  # after a commit that failed
 LONGEST_S = 1.0
 STAGES_S = 0.05  # between looks at the stage receipts of jobs that have stages
@@ -184,6 +185,9 @@ class Server:
         except sqlite3.Error as error:
             failure: JobyardError = JournalError(f"{self.store.path} cannot be read: {error}")
             self.replies.append((connection, [number, encode_error(failure), None]))
+        except OSError as error:  # a full disk, a folder that went
+            failure = ControlError(f"the local scheduler could not do it ({operation}): {error}")
+            self.replies.append((connection, [number, encode_error(failure), None]))
         except (TypeError, ValueError, LookupError) as error:
             # A request that cannot be understood must not end the server: it would be sent again to the next one.
             sys.excepthook(type(error), error, error.__traceback__)  # into crash.log
@@ -234,6 +238,7 @@ class Server:
         self.engine.hand_ahead.clear()
         self.writes.append(("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (link.generation + 1,)))
         self._commit()
+        waiting += link.unanswered()  # of what was still said to it
         link.close()
         os.unlink(link.ring.path)
         self.link = self.engine.link = Link(self.folder, link.generation + 1, self.epoll)
@@ -261,7 +266,7 @@ class Server:
             found = kernel.peek(child.pid)
             if found is None:
                 return
-            status, usage = found[0], found[1:]
+            status, usage = found[0], own_usage(found, kernel.own_peak_kib())
         else:
             process = kernel.read_process(child.pid)
             if process is not None and process.start_ticks == child.start_ticks:
@@ -394,8 +399,7 @@ class Server:
         refused = set()
         for batch, jobs in engine.new_batches:
             refused.add((batch.session, batch.place))
-            for job in jobs:
-                engine.forget(job)
+            engine.forget(jobs)
         engine.new_batches.clear()
         kept = []
         for connection, reply in self.replies:
@@ -419,10 +423,11 @@ class Server:
             self._hand(engine.hand_ahead, "ahead", self.link.ring.position)
         acts, engine.after_commit = engine.after_commit, []
         replies, self.replies = self.replies, []
-        if engine.told:
-            self._tell()  # before the replies: who was told that a job is held finds it held
-        for act in acts:  # what is removed is gone when its removal is acknowledged
+        told, engine.told = engine.told, []
+        for act in acts:  # what is removed is gone when its removal is acknowledged, or its owner's ending told
             act()
+        if told:
+            self._tell(told)  # before the replies: who was told that a job is held finds it held
         for connection, reply in replies:
             self.clients.say(connection, reply)
         for child in self._reap:
@@ -431,6 +436,9 @@ class Server:
 
     def _hand(self, items: list[list[Any]], *words: Any) -> None:
         link = self.link
+        if len(link.environments) > MOST_ENVIRONMENTS:
+            link.say("forget")  # those that nothing there waits for
+            link.environments.clear()
         for item in items:
             environment = item[2]
             if environment is not None and environment not in link.environments:
@@ -439,9 +447,8 @@ class Server:
         link.say(*words, items)
         items.clear()
 
-    def _tell(self) -> None:
+    def _tell(self, told: list[tuple[Job, int, float, int, str]]) -> None:
         """Tell followers what is now durable."""
-        told, self.engine.told = self.engine.told, []
         if not self.clients.followers:
             return
         messages: dict[int, list[Any]] = {}

@@ -23,7 +23,7 @@ from .ring import FAIL, PID, SPAWNING, Ring
 from .streams import Slots
 from .wire import Frames, frame
 
-__all__ = ["Spawner", "end_session", "kill_leftovers", "read_fault", "reap_strangers"]
+__all__ = ["Spawner", "end_session", "kill_leftovers", "own_usage", "read_fault", "reap_strangers"]
 
 IGNORED = (
     signal.SIGPIPE,
@@ -39,6 +39,7 @@ IGNORED = (
 )
 SWEEP_S = 1.0
 FREED_KEPT = 100
+PEAK_MARGIN_KIB = 1024  # the kernel's counters are that far apart
 
 
 class Spawner:
@@ -52,7 +53,7 @@ class Spawner:
         self.epoll = select.epoll()
         self.children = Children(self.epoll)
         self.slots = Slots(folder, generation)
-        self.launcher = Launcher(IGNORED)
+        self.launcher = Launcher(IGNORED, self.ring.close)
         self._server = server
         self._bell = bell
         self._frames = Frames()
@@ -61,6 +62,7 @@ class Spawner:
         self._ahead: dict[int, deque[list[Any]]] = {}
         self._freed: dict[int, list[int]] = {}  # by kind: records that freed a place for which no job was there
         self._leftovers: dict[int, float] = {}  # sessions whose leader was ended by us -> when the others are killed
+        self._peak_kib = kernel.own_peak_kib()
         self._dry = False
         self._leave = False
         self._next_sweep = time.monotonic() + SWEEP_S
@@ -146,6 +148,8 @@ class Spawner:
                     self._starts.append(waiting.popleft())
         elif what == "environment":
             self.launcher.learn(message[1], message[2])
+        elif what == "forget":
+            self.launcher.forget({item[2] for waiting in [*self._ahead.values(), self._starts] for item in waiting})
         elif what == "recall":
             wanted = set(message[2])
             recalled: list[int] = []
@@ -257,13 +261,22 @@ class Spawner:
         flags = self.slots.finish(child.stream, child.number, alone=self.children.alone()) if child.stream else 0
         fault = read_fault(child)
         now = time.time()
+        if found[3] > self._peak_kib + PEAK_MARGIN_KIB:
+            self._peak_kib = kernel.own_peak_kib()
         if fault is not None:
             position = self.ring.write(FAIL, fault[0], fault[1], child.pid, child.number, now)
         else:
-            position = self.ring.write_end(flags, child.pid, child.number, now, found[0], child.stream, found[1:])
+            position = self.ring.write_end(flags, child.pid, child.number, now, found[0], child.stream, own_usage(found, self._peak_kib))
         os.waitpid(child.pid, 0)
         self.children.forget(child)
         self._free(child.kind, position)
+
+
+def own_usage(found: tuple[int, ...], peak_kib: int) -> tuple[int, ...]:
+    """What a job used, as kernel.peek says it, without the status. A child begins as its parent's image, whose peak the
+    kernel counts as the child's own: a peak that is no larger says nothing of the job, and is 0, not known."""
+    peak = found[3] if found[3] > peak_kib + PEAK_MARGIN_KIB else 0
+    return found[1], found[2], peak, *found[4:]
 
 
 def read_fault(child: Child) -> tuple[int, int] | None:

@@ -102,6 +102,9 @@ class Store:
             self.set_meta("number", 0)
             self.set_meta("created", time.time())
             db.execute("COMMIT")
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS answers (nonce BLOB PRIMARY KEY, at REAL NOT NULL, answer BLOB NOT NULL) WITHOUT ROWID"
+        )
 
     def close(self) -> None:
         """Close; the log is folded into the file."""

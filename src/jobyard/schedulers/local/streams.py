@@ -80,12 +80,19 @@ class Slots:
             self._free.append(stream)
             return 0
         paths, own = self.paths[stream], self._folder.kept_files(number)
+        try:
+            if kept & KEPT_OUT:
+                _rename(paths[0], own[0])
+            if kept & KEPT_ERR:
+                _rename(paths[1], own[1])
+        except OSError:  # a full disk: what was written stays where it is, and this pair is not used again
+            for fd in self._fds.pop(stream):
+                os.close(fd)
+            return 0
         if kept & KEPT_OUT:
-            _rename(paths[0], own[0])
             os.close(out)
             out = -1
         if kept & KEPT_ERR:
-            _rename(paths[1], own[1])
             os.close(err)
             err = -1
         try:
@@ -108,7 +115,10 @@ class Slots:
     def pin(self, stream: int, number: int) -> None:
         """Give the files of a running job their own names already, so that one who opens them cannot meet another job's."""
         for path, own in zip(self.paths[stream], self._folder.kept_files(number), strict=True):
-            _link(path, own)
+            try:
+                _link(path, own)
+            except OSError:
+                pass  # a full disk, which the server meets too, and tells
 
 
 def _create(path: str) -> int:
@@ -188,6 +198,8 @@ def settle(folder: StateFolder, stream: int, number: int) -> int:
                 kept |= flag
             else:
                 os.unlink(path)
+        except OSError:
+            pass  # a full disk: it stays where it is
         finally:
             os.close(fd)
     return kept

@@ -12,7 +12,7 @@ import msgspec
 
 __all__ = ["VERSION", "Frames", "frame", "pack", "unpack"]
 
-VERSION = 1
+VERSION = 2
 MAX_FRAME = 1 << 30
 
 _encode = msgspec.msgpack.Encoder().encode
