@@ -552,3 +552,14 @@ def test_held_by_both_then_by_the_one_that_is_left(rig: Rig) -> None:
     eventually(lambda: rig.keeper.entries([job.key])[0].by is By.USER, 20.0)
     rig.control(Action.RELEASE, job)
     assert rig.wait(job).state is JobState.DONE
+
+
+def test_the_folder_of_an_array_goes_with_the_last_of_its_tasks(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "pre").write_text("true\n")
+    tasks = rig.array(["/bin/true"], [1, 2, 3], pre_launch=str(tmp_path / "pre"))
+    rig.wait_all(tasks)
+    folder = Path(str(rig.keeper.streams(tasks[0].key)[0])).parent
+    rig.keeper.remove([tasks[0].key])
+    assert folder.exists()
+    rig.keeper.remove([task.key for task in tasks[1:]])
+    assert not folder.exists()

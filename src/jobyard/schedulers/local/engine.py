@@ -17,7 +17,7 @@ from ...errors import SubmitError, UnsupportedAttribute
 from ...job import Cause
 from . import kernel
 from .bookings import NO_KIND, Bookings
-from .jobs import CANCEL, ENDING, HOLD, MEMORY, MET, MOST_DEPENDENCIES, REQUEUE, WALLTIME, Batch, Job, Run
+from .jobs import CANCEL, ENDING, HOLD, MEMORY, MET, MOST_DEPENDENCIES, REQUEUE, WALLTIME, Batch, Job, Run, Wait
 from .protocol import CANCELLED, DONE, FAILED, QUEUED, RUNNING, SUSPENDED, encode_ending
 from .queue import Need, Queue
 from .reasons import not_started
@@ -35,20 +35,6 @@ SHEPHERD_FAILED = 125 << 8  # nothing was run
 TIMERS = 10_000
 TOLD = "told by its shepherd"
 NOTHING = Need(0, 0, 0)
-
-
-class Wait:
-    """One dependency of a job."""
-
-    __slots__ = ("done", "job", "left", "place", "token", "when")
-
-    def __init__(self, job: Job, place: int, when: str, left: int, token: str) -> None:
-        self.job = job
-        self.place = place  # among the job's dependencies
-        self.when = when
-        self.left = left  # jobs that have not ended
-        self.token = token
-        self.done = False
 
 
 class Engine:

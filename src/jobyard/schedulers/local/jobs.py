@@ -8,7 +8,7 @@ from .protocol import HELD, QUEUED, make_token
 from .queue import NEVER, Need
 from .wire import pack, unpack
 
-__all__ = ["CANCEL", "HOLD", "MEMORY", "PLAIN", "REAPED", "REQUEUE", "WALLTIME", "Batch", "Job", "Run", "Traits"]
+__all__ = ["CANCEL", "HOLD", "MEMORY", "PLAIN", "REAPED", "REQUEUE", "WALLTIME", "Batch", "Job", "Run", "Traits", "Wait"]
 
 # Flags of a job, kept in the journal.
 HOLD = 1  # by its user
@@ -228,7 +228,7 @@ class Job:
         self.run: Run | None = None
         self.attempts = 0
         self.waits: int = 0  # dependencies that are not met; and 1 more until its time has come
-        self.dependents: list[Any] | None = None  # Waits of other jobs (engine.py)
+        self.dependents: list[Wait] | None = None  # of other jobs
         self.ending: bytes | None = None
         self.ended: float | None = None
         self.stage: int = 0  # of the shepherd; 0: none seen
@@ -258,3 +258,17 @@ class Job:
     def waiting_state(self) -> int:
         """QUEUED or HELD."""
         return HELD if self.held_by() else QUEUED
+
+
+class Wait:
+    """One dependency of a job."""
+
+    __slots__ = ("done", "job", "left", "place", "token", "when")
+
+    def __init__(self, job: Job, place: int, when: str, left: int, token: str) -> None:
+        self.job = job
+        self.place = place  # among the job's dependencies
+        self.when = when
+        self.left = left  # jobs that have not ended
+        self.token = token
+        self.done = False

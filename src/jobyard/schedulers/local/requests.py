@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ControlError, InvalidContact, InvalidJob, JobyardError, SubmitError, UnknownJob, WrongState
 from . import sessions
+from .answers import Answers
 from .controls import Control
 from .jobs import PLAIN, REAPED, Batch, Job, Traits
 from .protocol import DONE, QUEUED, RUNNING, STAGING_IN, decode_state, encode_error, make_token, split_token
 from .recover import load_batch
-from .store import TIDY_BATCHES, TIDY_ENVIRONMENTS
+from .removal import Removal
 from .streams import make_private
-from .wire import VERSION, pack, unpack
+from .wire import VERSION, unpack
 
 if TYPE_CHECKING:
     from .clients import Client
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Requests"]
 
-PRUNE_MOST = 500
 EMPTY = 0o600
-MOST_ANSWERS = 1000
-ANSWERS_S = 3600.0  # nobody sends a request again after that time
 
 
 class Requests:
@@ -45,11 +42,10 @@ class Requests:
         self._fresh: dict[tuple[int, int], Batch] = {}  # of the present round
         self._traits: dict[bytes, Traits] = {}
         self.accepted: dict[tuple[int, int], tuple[int, int]] = {}  # (connection, request) -> (session, place)
-        self._prune_after = 0
-        self._untidy = True  # jobs were removed, and perhaps were the last of their batch
+        self._removal = Removal(server, self._trait)
         self._reaped_now: set[int] = set()
         self._asking: dict[bytes, list[tuple[Client, int]]] = {}  # by nonce: who waits for what is being done
-        self._answers: dict[bytes, list[Any]] = {}  # the last ones, by nonce
+        self._answers = Answers(server.store, server.writes)
 
     def _next(self, table: str) -> int:
         (last,) = self._server.store.execute(f"SELECT max(no) FROM {table}").fetchone()
@@ -65,8 +61,7 @@ class Requests:
     # Sessions -----------------------------------------------------------------------------------------------------------
 
     def _hello(self, connection: Client, number: int, version: int) -> list[Any]:
-        total = self._server.engine.machine.total
-        return [VERSION, os.getpid(), list(total), self._server.link.pid]
+        return [VERSION, os.getpid(), list(self._server.engine.machine.total), self._server.link.pid]
 
     def _open(self, connection: Client, number: int, name: str, create: bool) -> int:
         server = self._server
@@ -225,8 +220,7 @@ class Requests:
 
     def _kept(self, numbers: list[int]) -> bool:
         """All of these consecutive numbers are of jobs that were not removed."""
-        jobs = self._server.engine.jobs
-        if all(number in jobs for number in numbers):
+        if all(number in self._server.engine.jobs for number in numbers):
             return True
         query = "SELECT count(*) FROM jobs WHERE number BETWEEN ? AND ?"
         (there,) = self._server.store.execute(query, (numbers[0], numbers[-1])).fetchone()
@@ -235,10 +229,9 @@ class Requests:
     def depend(self, job: Job, position: int, token: str, when: str) -> None:
         """Let a job wait for what that token names: of an array, for all its tasks (``failure``: for one of them)."""
         engine = self._server.engine
-        numbers = self._targets(token) or []
         waiting: list[Job] = []
         states: list[int] = []
-        for number in numbers:
+        for number in self._targets(token) or ():
             target = engine.jobs.get(number)
             if target is not None:
                 waiting.append(target)
@@ -280,8 +273,7 @@ class Requests:
         if numbers is None:
             ranges = self._server.store.ranges(session)
             if newest is not None:
-                numbers = self._newest(ranges, newest)
-                return self._rows(session, numbers)
+                return self._rows(session, self._newest(ranges, newest))
             batches: dict[int, Batch] = {}
             return [row for first, last in ranges for row in self._range_rows(session, first, last, batches)]
         return self._rows(session, numbers)
@@ -366,13 +358,12 @@ class Requests:
         found = self._targets(text) if split_token(text) is not None else None
         if found is None:
             found = self._by_native_id(text)
-        mine = {session}
         kept = []
         for one in found:
             row = self._server.store.execute(
                 "SELECT b.session FROM jobs j JOIN batches b ON b.no=j.batch WHERE j.number=?", (one,)
             ).fetchone()
-            if row is not None and (row[0] in mine or session in self._server.attached.get(one, ())):
+            if row is not None and (row[0] == session or session in self._server.attached.get(one, ())):
                 kept.append(one)
         return kept
 
@@ -425,7 +416,6 @@ class Requests:
         """Paths of a job's default output and error: [out, err]; None where it has not begun."""
         server = self._server
         job = server.engine.jobs.get(one)
-        own = server.folder.kept_files(one)
         if job is not None:
             run = job.run
             if run is None or not run.pid:
@@ -436,7 +426,7 @@ class Requests:
             return self.LATER
         if server.store.execute("SELECT 1 FROM jobs WHERE number=?", (one,)).fetchone() is None:
             raise UnknownJob(f"job {one} is no longer kept")
-        return self._own_files(own)
+        return self._own_files(server.folder.kept_files(one))
 
     @staticmethod
     def _own_files(own: tuple[str, str]) -> list[str]:
@@ -495,37 +485,25 @@ class Requests:
         if asking is not None:
             asking.append((connection, number))
             return self.LATER
-        known = self._answered(nonce)
+        known = self._answers.find(nonce)
         if known is not None:
             done = [one for one, answer in zip(numbers, known, strict=True) if answer is None]
             Control(self._server.engine, action, None, lambda _: None).again([self._server.engine.jobs.get(one) for one in done])
             return known
         self._asking[nonce] = [(connection, number)]
 
-        def decided(answers: list[JobyardError | None]) -> None:
-            self._record(nonce, [None if error is None else encode_error(error) for error in answers])
+        reply: list[list[Any] | None] = []
 
-        def then(answers: list[JobyardError | None]) -> None:
-            reply = [None if error is None else encode_error(error) for error in answers]
+        def decided(answers: list[JobyardError | None]) -> None:
+            reply.extend(None if error is None else encode_error(error) for error in answers)
+            self._answers.record(nonce, reply)
+
+        def then(_: list[JobyardError | None]) -> None:
             for one, asked in self._asking.pop(nonce):
                 self._server.replies.append((one, [asked, None, reply]))
 
         Control(self._server.engine, action, signum, then, decided).run([self._job(one) for one in numbers])
         return self.LATER
-
-    def _answered(self, nonce: bytes) -> Any:
-        """What was answered to that request when it came before; None: it is new."""
-        if nonce in self._answers:
-            return self._answers[nonce]
-        row = self._server.store.execute("SELECT answer FROM answers WHERE nonce=?", (nonce,)).fetchone()
-        return None if row is None else unpack(row[0])
-
-    def _record(self, nonce: bytes, answer: list[Any]) -> None:
-        """Remember an answer, from the next commit on for the server's successors too."""
-        if len(self._answers) >= MOST_ANSWERS:
-            del self._answers[next(iter(self._answers))]
-        self._answers[nonce] = answer
-        self._server.writes.append(("INSERT INTO answers VALUES (?, ?, ?)", (nonce, time.time(), pack(answer))))
 
     def _job(self, number: int) -> Job | JobyardError:
         """A job that has not ended; for one that has, what says so."""
@@ -557,7 +535,7 @@ class Requests:
 
     def _reap(self, connection: Client, number: int, numbers: list[int], nonce: bytes) -> Any:
         """Those that this very request reaped, however often it is sent. WrongState where one has not ended; then none is."""
-        known = self._answered(nonce)
+        known = self._answers.find(nonce)
         if known is not None:
             return known
         store, done = self._server.store, []
@@ -573,57 +551,23 @@ class Requests:
         done = list(dict.fromkeys(done))
         self._reaped_now.update(done)
         self._server.writes.extend(("UPDATE jobs SET flags=flags|? WHERE number=?", (REAPED, one)) for one in done)
-        self._record(nonce, done)
+        self._answers.record(nonce, done)
         return done
 
     def _remove(self, connection: Client, number: int, numbers: list[int]) -> None:
         self._removable(connection, number, numbers)
-        self._forget(numbers)
+        self._removal.forget(numbers)
 
     def _removable(self, connection: Client, number: int, numbers: list[int]) -> None:
         """WrongState where one of them has not ended."""
-        engine = self._server.engine
         for one in numbers:
-            if one in engine.jobs:
+            if one in self._server.engine.jobs:
                 raise WrongState(f"job {one} has not ended; only a finished one can be removed")
 
-    def _forget(self, numbers: list[int]) -> None:
-        server, gone = self._server, set(numbers)
-        for one in numbers:
-            row = server.store.execute(
-                "SELECT coalesce(j.traits, b.traits), b.first, b.count, b.array FROM jobs j JOIN batches b ON b.no=j.batch "
-                "WHERE j.number=?",
-                (one,),
-            ).fetchone()
-            if row is None:
-                continue
-            for table in ("jobs", "events", "attached"):
-                server.writes.append((f"DELETE FROM {table} WHERE number=?", (one,)))
-            data, first, count, array = row
-            folder = self._trait(data).folder
-            if folder is not None and array:  # which the tasks share
-                query = "SELECT number FROM jobs WHERE number BETWEEN ? AND ?"
-                kept = {number for (number,) in server.store.execute(query, (first, first + count - 1))} - gone
-                folder = None if kept else folder
-            server.engine.after_commit.append(_remover(server.folder.kept_files(one), folder))
-        if numbers:
-            self._untidy = True
-            # Numbers are never given twice, though the last ones are forgotten.
-            statement = "INSERT OR REPLACE INTO meta VALUES ('number', max(?, (SELECT value FROM meta WHERE key='number')))"
-            server.writes.append((statement, (max(numbers),)))
-
     def prune(self) -> None:
-        """Forget a bounded number of jobs that ended longer ago than records are kept."""
-        server = self._server
-        old, self._prune_after = server.store.expired(self._prune_after, time.time() - server.retention_s, PRUNE_MOST)
-        if old:
-            self._forget(old)
-        if self._answers:
-            server.writes.append(("DELETE FROM answers WHERE at<?", (time.time() - ANSWERS_S,)))
-        if self._untidy:
-            self._untidy = False
-            server.writes.append((TIDY_BATCHES, ()))
-            server.writes.append((TIDY_ENVIRONMENTS, ()))
+        """Forget a bounded number of jobs that ended longer ago than records are kept, and old answers."""
+        self._answers.prune()
+        if self._removal.prune():
             self._environments.clear()
 
     def _stop(self, connection: Client, number: int) -> None:
@@ -632,19 +576,6 @@ class Requests:
         server.stopping = True
         server.engine.grace_s = 0.0
         Control(server.engine, "cancel", None, lambda _: None).run(list(server.engine.jobs.values()))
-
-
-def _remover(files: tuple[str, str], folder: bytes | None) -> Callable[[], None]:
-    def remove() -> None:
-        for path in files:
-            try:
-                os.unlink(path)
-            except OSError:
-                pass  # most jobs keep none; one that cannot be removed must not end the server
-        if folder is not None:
-            shutil.rmtree(os.fsdecode(folder), ignore_errors=True)
-
-    return remove
 
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {

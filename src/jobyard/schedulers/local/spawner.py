@@ -266,7 +266,9 @@ class Spawner:
         if fault is not None:
             position = self.ring.write(FAIL, fault[0], fault[1], child.pid, child.number, now)
         else:
-            position = self.ring.write_end(flags, child.pid, child.number, now, found[0], child.stream, own_usage(found, self._peak_kib))
+            position = self.ring.write_end(
+                flags, child.pid, child.number, now, found[0], child.stream, own_usage(found, self._peak_kib)
+            )
         os.waitpid(child.pid, 0)
         self.children.forget(child)
         self._free(child.kind, position)
