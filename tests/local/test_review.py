@@ -563,3 +563,13 @@ def test_the_folder_of_an_array_goes_with_the_last_of_its_tasks(rig: Rig, tmp_pa
     assert folder.exists()
     rig.keeper.remove([task.key for task in tasks[1:]])
     assert not folder.exists()
+
+
+def test_a_job_without_gpus_sees_none(open_rig: Callable[..., Rig], tmp_path: Path) -> None:
+    rig = open_rig(gpus="2", slots=1)
+    script = 'echo "<${CUDA_VISIBLE_DEVICES-unset}>" >>seen'
+    jobs = rig.keeper.submit([rig.describe(["/bin/sh", "-c", script], directory=str(tmp_path))] * 3)  # one at once, two ahead
+    jobs = [*jobs, rig.submit(script, directory=str(tmp_path), environment={"CUDA_VISIBLE_DEVICES": "own"})]
+    jobs.append(rig.submit(script, directory=str(tmp_path), gpus=2))
+    rig.wait_all(jobs)
+    assert (tmp_path / "seen").read_text().split() == ["<>"] * 3 + ["<own>", "<0,1>"]

@@ -164,7 +164,7 @@ class Engine:
             for one in self.queue.ahead(need, count):
                 bookings.put_ahead(one, kind)
                 self._ahead_priority = one.priority
-                self.hand_ahead.append(self._item(one, kind))
+                self.hand_ahead.append(self._item(one, kind, [] if self.machine.gpus else None))
 
     def _hand(self, job: Job, kind: int) -> None:
         self.hand_over.append(self._item(job, kind, self.bookings.book(job, kind)))

@@ -162,7 +162,8 @@ class Launcher:
             if gpus is not None:
                 visible = b",".join(gpus)
                 for name in (b"CUDA_VISIBLE_DEVICES", b"NVIDIA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"):
-                    environment[name] = visible
+                    if gpus or own is None or name not in own:  # without GPUs it sees none, unless it says so itself
+                        environment[name] = visible
         environment[b"JOBYARD_NATIVE_ID"] = shown
         prepared.number = number
         prepared.argv = spec["a"]

@@ -92,10 +92,10 @@ class Machine:
         self.free_gpus = list(self.gpus)
 
     def book(self, need: Need) -> list[bytes] | None:
-        """Take it; the GPUs where it needs some."""
+        """Take it; its GPUs, none of them where it needs none (None: there are none at all)."""
         self.free = self.free.minus(need)
         if not need.gpus:
-            return None
+            return [] if self.gpus else None
         taken, self.free_gpus = self.free_gpus[: need.gpus], self.free_gpus[need.gpus :]
         return taken
 
