@@ -155,9 +155,13 @@ def describe_all(items: Iterable[Any], common: Mapping[str, Any]) -> list[JobDes
     directory, inherit = fields.get("directory"), fields.get("inherit")
     changes = {name: value for name, value in common.items() if name not in ("directory", "inherit")}
     made: list[JobDescription] = []
+    last: JobDescription | None = None
     for item in items:
         if not isinstance(item, JobDescription):
-            made.append(JobDescription(argv=_words(item), **fields))
+            words = _words(item)
+            if last is None or words != last.argv:  # many of the same command are one description
+                last = JobDescription(argv=words, **fields)
+            made.append(last)
         else:
             made.append(_with_defaults(describe(item, **changes), directory, inherit))
     return made

@@ -123,11 +123,21 @@ class Clients:
             return
         self._epoll.modify(client.socket.fileno(), select.EPOLLIN)
 
+    def together(self, messages: list[tuple[Client, Any]]) -> None:
+        """Send frames in order, those of a client as one piece."""
+        pieces: dict[Client, list[bytes]] = {}
+        for client, message in messages:
+            pieces.setdefault(client, []).append(frame(message))
+        for client, frames in pieces.items():
+            self._put(client, b"".join(frames))
+
     def say(self, client: Client, message: Any) -> None:
         """Send a frame, now or when there is room."""
+        self._put(client, frame(message))
+
+    def _put(self, client: Client, data: bytes) -> None:
         if client.closing:
             return
-        data = frame(message)
         if not client.out:
             try:
                 sent = client.socket.send(data)

@@ -1,7 +1,9 @@
 """Starting one job: its directory, environment, streams, program and limits, with the exact reason where that fails.
 
-The plain way is ``posix_spawn``, which is vfork and exec. Limits that would starve the spawner itself, or that could not be
-raised again, and streams whose opening may block (a FIFO), are set up in a forked child instead.
+The plain way is vfork and exec: by what ``subprocess`` itself is built on where this Python's is known (``Launcher.quick``),
+which spares the stack that ``posix_spawn`` maps and unmaps for each child (30 us and more on a virtual machine); else by
+``posix_spawn``. Limits that would starve the spawner itself, or that could not be raised again, and streams whose opening may
+block (a FIFO), are set up in a forked child instead.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import resource
 import signal
 import stat
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +40,29 @@ MOST_PROGRAMS = 1000  # remembered
 CPU_MARGIN_S = 2  # from SIGXCPU to SIGKILL
 
 
+_OURS = (b"JOBYARD_JOB_ID", b"JOBYARD_NATIVE_ID", b"JOBYARD_ARRAY_ID", b"JOBYARD_TASK_INDEX")
+_GPU_VARIABLES = (b"CUDA_VISIBLE_DEVICES", b"NVIDIA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL")
+
+
+def _known_fork_exec() -> Callable[..., int] | None:
+    """``_posixsubprocess.fork_exec`` of the Pythons whose arguments are known here; None elsewhere."""
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return None
+    try:
+        from _posixsubprocess import fork_exec
+    except ImportError:
+        return None
+    found: Callable[..., int] = fork_exec
+    return found
+
+
+_fork_exec = _known_fork_exec()
+
+
+def _nothing(number: int, frame: object) -> None:
+    """A handler that does nothing."""
+
+
 class NotStartedError(Exception):
     """The job cannot start: ``what`` (of ring.py) could not be used, and ``errno`` why."""
 
@@ -58,14 +84,18 @@ class Prepared:
         "fds",
         "limits",
         "number",
+        "own",
         "program",
         "stderr_default",
         "stdout_default",
         "umask",
+        "words",
     )
 
     argv: list[bytes]
-    environment: dict[bytes, bytes]
+    environment: dict[bytes, bytes]  # shared where ``own`` is not empty
+    own: tuple[tuple[bytes, bytes], ...]  # variables besides those in ``environment``
+    words: list[bytes] | None  # the whole environment as ``NAME=value``; None: it is in ``environment`` alone
     limits: dict[str, float] | None
     number: int
     program: bytes
@@ -78,6 +108,10 @@ class Prepared:
         self.fds: list[int] = []
         self.actions: list[tuple[Any, ...]] = []
         self.blocking: list[tuple[int, int, bytes, int]] = []  # (what, descriptor, path, flags), opened by the child
+
+    def variables(self) -> dict[bytes, bytes]:
+        """The whole environment."""
+        return {**self.environment, **dict(self.own)} if self.own else self.environment
 
     def use(self, paths: tuple[str, str]) -> None:
         """Write default streams there."""
@@ -117,54 +151,68 @@ class Launcher:
         self._ignored = ignored
         self._let_go = let_go  # of what is the spawner's alone, in a forked child
         self._environments: dict[int, dict[bytes, bytes]] = {}
+        self._words: dict[int, list[bytes]] = {}
         self._programs: dict[tuple[bytes, bytes], bytes] = {}
         name, home, shell = passwd_entry()
         self._home = home
         self._node = {b"HOME": home, b"USER": name, b"LOGNAME": name, b"SHELL": shell, b"PATH": _DEFAULT_PATH}
-        self._umask = os.umask(0o022)
         os.umask(0o022)
         self._umask = 0o022
+        self._null = os.open(b"/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self._told, self._tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # why a quick start failed
+        self.quick = _fork_exec is not None
+        if self.quick:
+            for number in ignored:  # a signal that is caught is at its default again after the exec, one that is ignored is not
+                signal.signal(number, _nothing)
 
     def learn(self, no: int, data: bytes) -> None:
         """A client's environment."""
-        self._environments[no] = unpack(data)
+        variables: dict[bytes, bytes] = unpack(data)
+        for name in _OURS:  # of a job that submits jobs
+            variables.pop(name, None)
+        self._environments[no] = variables
+        self._words[no] = [name + b"=" + value for name, value in variables.items()]
 
     def forget(self, needed: set[int | None]) -> None:
         """Forget the environments that none of the waiting jobs needs."""
         self._environments = {no: known for no, known in self._environments.items() if no in needed}
+        self._words = {no: self._words[no] for no in self._environments}
 
     def prepare(self, item: list[Any]) -> Prepared:
         """Enter the job's directory and open its streams. NotStartedError says what could not be used."""
         number, token, environment_no, _, extra, blob = item
         spec = unpack(blob)
         prepared = Prepared()
-        inherit = spec.get("i")
-        if inherit is None:
-            environment = self._environments[environment_no].copy()
-            environment.pop(b"JOBYARD_ARRAY_ID", None)  # of a job that submits jobs
-            environment.pop(b"JOBYARD_TASK_INDEX", None)
-        else:
-            environment = self._node.copy() if inherit == "n" else {}
-        if (own := spec.get("e")) is not None:
-            environment.update(own)
+        inherit, own = spec.get("i"), spec.get("e")
         index = b""
-        native = b"%d" % number
-        shown = native
-        environment[b"JOBYARD_JOB_ID"] = token
-        if extra is not None:
-            task, array, gpus = extra
-            if array:
-                index = b"%d" % task
-                native = b"%d" % array
-                shown = b"%d_%d" % (array, task)
-                environment[b"JOBYARD_ARRAY_ID"] = native
-                environment[b"JOBYARD_TASK_INDEX"] = index
-            if gpus is not None:
-                visible = b",".join(gpus)
-                for name in (b"CUDA_VISIBLE_DEVICES", b"NVIDIA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"):
-                    if gpus or own is None or name not in own:  # without GPUs it sees none, unless it says so itself
-                        environment[name] = visible
-        environment[b"JOBYARD_NATIVE_ID"] = shown
+        native = shown = b"%d" % number
+        prepared.own, prepared.words = (), None
+        if inherit is None and own is None and extra is None:
+            environment = self._environments[environment_no]
+            prepared.own = ((b"JOBYARD_JOB_ID", token), (b"JOBYARD_NATIVE_ID", shown))
+            prepared.words = [*self._words[environment_no], b"JOBYARD_JOB_ID=" + token, b"JOBYARD_NATIVE_ID=" + shown]
+        else:
+            if inherit is None:
+                environment = self._environments[environment_no].copy()
+            else:
+                environment = self._node.copy() if inherit == "n" else {}
+            if own is not None:
+                environment.update(own)
+            environment[b"JOBYARD_JOB_ID"] = token
+            if extra is not None:
+                task, array, gpus = extra
+                if array:
+                    index = b"%d" % task
+                    native = b"%d" % array
+                    shown = b"%d_%d" % (array, task)
+                    environment[b"JOBYARD_ARRAY_ID"] = native
+                    environment[b"JOBYARD_TASK_INDEX"] = index
+                if gpus is not None:
+                    visible = b",".join(gpus)
+                    for name in _GPU_VARIABLES:
+                        if gpus or own is None or name not in own:  # without GPUs it sees none, unless it says so itself
+                            environment[name] = visible
+            environment[b"JOBYARD_NATIVE_ID"] = shown
         prepared.number = number
         prepared.argv = spec["a"]
         prepared.environment = environment
@@ -284,10 +332,12 @@ class Launcher:
         try:
             if prepared.limits is not None or prepared.blocking:
                 return self._fork(prepared)
+            if self.quick:
+                return self._start(prepared), -1
             pid = os.posix_spawn(
                 prepared.program,
                 prepared.argv,
-                prepared.environment,
+                prepared.variables(),
                 file_actions=prepared.actions,
                 setsid=True,
                 setsigmask=(),
@@ -300,6 +350,41 @@ class Launcher:
             if prepared.fds:
                 prepared.close()
         return pid, -1
+
+    def _start(self, prepared: Prepared) -> int:
+        """By vfork and exec. OSError where the program cannot be executed, or a stream's file went."""
+        assert _fork_exec is not None
+        fds = [self._null, -1, -1]
+        for action in prepared.actions:
+            if action[0] == _DUP2:
+                fds[action[2]] = action[1] if action[1] > 2 else fds[action[1]]
+            elif action[2] != b"/dev/null":
+                fds[action[1]] = os.open(action[2], action[3] | os.O_CLOEXEC, action[4])
+                prepared.fds.append(fds[action[1]])
+        words = prepared.words
+        if words is None:
+            words = [name + b"=" + value for name, value in prepared.variables().items()]
+        pid = _fork_exec(
+            prepared.argv,
+            (prepared.program,),
+            False,  # close_fds: all of ours are close-on-exec
+            (),  # fds_to_keep
+            None,  # cwd
+            words,
+            fds[0], -1, -1, fds[1], -1, fds[2],  # p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite
+            self._told,
+            self._tell,
+            True,  # restore_signals
+            True,  # start_new_session
+            -1, None, None, None, -1, None,  # process_group, gid, gids, uid, umask, preexec_fn
+            True,  # allow_vfork
+        )  # fmt: skip
+        try:
+            why = os.read(self._told, 4096)
+        except BlockingIOError:
+            return pid  # the parent of a vfork goes on after the exec
+        os.waitpid(pid, 0)
+        raise OSError(int(why.split(b":")[1], 16), "exec")
 
     def _fork(self, prepared: Prepared) -> tuple[int, int]:
         read, write = os.pipe2(os.O_CLOEXEC)
@@ -344,7 +429,7 @@ class Launcher:
                     os.dup2(action[1], action[2])
             for name, value in (prepared.limits or {}).items():
                 _limit(name, value)
-            os.execve(prepared.program, prepared.argv, prepared.environment)
+            os.execve(prepared.program, prepared.argv, prepared.variables())
         except OSError as error:
             os.write(write, b"%d %d" % (what, error.errno or errno.EIO))
         except (ValueError, OverflowError):  # a limit that the kernel refuses

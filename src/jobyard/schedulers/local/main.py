@@ -146,6 +146,7 @@ def spawner(path: str, generation: str, server_fd: str, bell_fd: str) -> None:
 
 def _promote(folder: StateFolder, spawning: Spawner, sock: socket.socket, bell: int) -> None:
     """The server is dead: take its place."""
+    kernel.reset_signals(IGNORED)
     kernel.set_comm("jobyard-server")
     kernel.set_mark(0)
     os.chdir("/")

@@ -38,7 +38,7 @@ from .wire import pack
 __all__ = ["Server"]
 
 NAP_S = 0.003  # where endings can wait a little, the ring is looked at no more often
-LONG_NAP_S = 0.006  # the same while the spawner has enough to do
+LONG_NAP_S = 0.012  # the same while the spawner has enough to do
 STREAM = 3  # submissions within a nap: they come one by one, as fast as they are taken
 IDLE_S = 5.0
 GRACE_S = 5.0
@@ -426,10 +426,8 @@ class Server:
         told, engine.told = engine.told, []
         for act in acts:  # what is removed is gone when its removal is acknowledged, or its owner's ending told
             act()
-        if told:
-            self._tell(told)  # before the replies: who was told that a job is held finds it held
-        for connection, reply in replies:
-            self.clients.say(connection, reply)
+        # News before the replies: who was told that a job is held finds it held.
+        self.clients.together([*self._news(told), *replies])
         for child in self._reap:
             os.waitpid(child.pid, 0)
         self._reap.clear()
@@ -447,10 +445,10 @@ class Server:
         link.say(*words, items)
         items.clear()
 
-    def _tell(self, told: list[tuple[Job, int, float, int, str]]) -> None:
-        """Tell followers what is now durable."""
-        if not self.clients.followers:
-            return
+    def _news(self, told: list[tuple[Job, int, float, int, str]]) -> list[tuple[Client, Any]]:
+        """What is now durable, for those who follow it."""
+        if not told or not self.clients.followers:
+            return []
         messages: dict[int, list[Any]] = {}
         for job, state, at, by, text in told:
             if state == RUNNING and job.ended is not None and not job.traits.stages:
@@ -466,9 +464,11 @@ class Server:
             messages.setdefault(job.batch.session, []).append(entry)
             for session in self.attached.get(job.number, ()):
                 messages.setdefault(session, []).append(entry)
-        for session, entries in messages.items():
-            for connection in list(self.clients.followers.get(session, ())):
-                self.clients.say(connection, [0, None, entries])
+        return [
+            (connection, [0, None, entries])
+            for session, entries in messages.items()
+            for connection in self.clients.followers.get(session, ())
+        ]
 
     # Now and then -------------------------------------------------------------------------------------------------------
 

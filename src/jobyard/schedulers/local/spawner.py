@@ -258,6 +258,11 @@ class Spawner:
         found = kernel.peek(child.pid)
         if found is None:
             return
+        # The next of its kind starts first: what is left to do for this one is done while that one runs.
+        waiting = self._ahead.get(child.kind)
+        passed = bool(waiting) and child.kind != 0 and not self._starts and self.ring.room()
+        if waiting and passed:
+            self._start(waiting.popleft())
         flags = self.slots.finish(child.stream, child.number, alone=self.children.alone()) if child.stream else 0
         fault = read_fault(child)
         now = time.time()
@@ -271,7 +276,8 @@ class Spawner:
             )
         os.waitpid(child.pid, 0)
         self.children.forget(child)
-        self._free(child.kind, position)
+        if not passed:
+            self._free(child.kind, position)
 
 
 def own_usage(found: tuple[int, ...], peak_kib: int) -> tuple[int, ...]:
