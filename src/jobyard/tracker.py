@@ -204,7 +204,8 @@ class Tracker:
             while self._answers:
                 self._answers.popleft()()
             tokens = {*self._receipts.changed(), *(token for token, at_s in self._unread.items() if now_s >= at_s)}
-            self._look([self._submissions[token] for token in sorted(tokens) if token in self._submissions])
+            found = (self._submissions[token] for token in tokens if token in self._submissions)
+            self._look(sorted(found, key=lambda submission: submission.first_key))  # told in the order of submission
             self._timers(now_s)
             self._repair(now_s)
             self._ask_queue(now_s)

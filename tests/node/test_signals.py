@@ -101,7 +101,8 @@ def test_every_signal_is_as_at_the_beginning(rig: Rig) -> None:
     assert run.end.ending is not None
     assert run.end.ending.exit_code == 0
     status = dict(line.split(":\t", 1) for line in run.stdout().decode().splitlines() if ":\t" in line)
-    assert [int(status[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt", "SigPnd")] == [0, 0, 0, 0]
+    # 32 and 33 are glibc's own: no program can set them, and some makes leave them ignored for all that they start.
+    assert [int(status[name], 16) & ~(0b11 << 31) for name in ("SigBlk", "SigIgn", "SigCgt", "SigPnd")] == [0, 0, 0, 0]
 
 
 def test_descriptors_above_two_are_closed(rig: Rig) -> None:

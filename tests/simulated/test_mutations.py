@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobyard import tracker, verdict
+from jobyard import tracked, verdict
 from jobyard.errors import SchedulerUnavailable
 from jobyard.evidence import JobFacts
 from jobyard.job import Cause, Ending, JobState, Observation, Source, Transition
@@ -101,7 +101,7 @@ def caught(folder: Path) -> str:
     ],
 )
 def test_a_broken_reconcile(folder: Path, monkeypatch: pytest.MonkeyPatch, change: Changed, wanted: str) -> None:
-    monkeypatch.setattr(tracker, "reconcile", reconciled_with(change))
+    monkeypatch.setattr(tracked, "reconcile", reconciled_with(change))
     assert re.search(wanted, caught(folder))
 
 
@@ -117,7 +117,7 @@ def test_no_grace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rows_of_whoever_has_the_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracker, "ours", lambda *_, **__: True)
+    monkeypatch.setattr(tracked, "ours", lambda *_, **__: True)
     assert re.search("another job|exit code was|is called a success|did not end by itself|the cause was", caught(folder))
 
 
