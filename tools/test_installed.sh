@@ -17,4 +17,4 @@ tail -n 1 "$room/build.log"
 "$python" tools/groups.py test >"$room/wanted.txt"
 "$room/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$room"/dist/*.whl --requirement "$room/wanted.txt"
 # -P: the working directory stays off the path, so nothing but the wheel can be imported as jobyard.
-JOBYARD_TEST_INSTALLED="$room/venv" "$room/venv/bin/python" -P -m pytest -p no:cacheprovider "$@"
+JOBYARD_TEST_INSTALLED="$room/venv" "$room/venv/bin/python" -P -m pytest -p no:cacheprovider -n 4 --dist loadscope "$@"
