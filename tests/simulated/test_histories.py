@@ -17,7 +17,7 @@ import pytest
 from jobyard.testing.simulated import HistoryFailed, run_history
 
 CHUNK = 100
-EVERYDAY = 10  # chunks
+EVERYDAY = 20  # chunks
 LONG = 210
 
 
