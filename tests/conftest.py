@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import bed_cases
+
 _VARIABLES = ("JOBYARD_CONTACT", "JOBYARD_STATE_DIR", "JOBYARD_WORK_DIR", "JOBYARD_CONFIG")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The long forms run where FULL=1 is set, or where ``-m long`` asks for them; else they are left out of the run."""
+    bed_cases.apply(config, items)
     if os.environ.get("FULL") == "1" or "long" in (config.getoption("-m") or ""):
         return
     long = [item for item in items if item.get_closest_marker("long")]
