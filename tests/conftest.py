@@ -11,8 +11,25 @@ from pathlib import Path
 import pytest
 
 import bed_cases
+from hidden_schedulers import without_schedulers
 
 _VARIABLES = ("JOBYARD_CONTACT", "JOBYARD_STATE_DIR", "JOBYARD_WORK_DIR", "JOBYARD_CONFIG")
+
+
+_LINKS = pytest.StashKey[Path | None]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Off the test beds, no real scheduler is here."""
+    config.stash[_LINKS] = None
+    if not bed_cases.BED:
+        os.environ["PATH"], config.stash[_LINKS] = without_schedulers(os.environ["PATH"])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The links go with the run."""
+    if (links := config.stash[_LINKS]) is not None:
+        shutil.rmtree(links, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
