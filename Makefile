@@ -1,5 +1,5 @@
 # Every target sets itself up: .venv is made at first use, and made up to date when pyproject.toml changes.
-.PHONY: help setup demo test lint types bench test-installed clean
+.PHONY: help setup demo test testbeds test-schedulers lint types bench test-installed clean
 
 # Tests mostly wait for jobs, so there may be more workers than cores; WORKERS= runs them one after the other.
 WORKERS = -n 4 --dist loadscope
@@ -17,6 +17,12 @@ demo: ## jobs, an array, control and endings on the embedded scheduler, shown as
 
 test: setup ## the tests; ARGS="..." goes to pytest, FULL=1 takes the long forms
 	@$(PYTHON_HERE) -m pytest $(WORKERS) $(ARGS)
+
+testbeds: setup ## real schedulers on this machine: Slurm (two releases), Grid Engine, HTCondor; root on Debian
+	@$(PYTHON_HERE) tools/test_schedulers.py --up-only
+
+test-schedulers: setup ## the suites on each of them; BED=slurm takes one, FULL=1 also the cases that timers make long
+	@$(PYTHON_HERE) tools/test_schedulers.py $(addprefix --bed ,$(BED)) -- $(ARGS)
 
 lint: setup ## ruff: rules, and the format of every file
 	@$(PYTHON_HERE) -m ruff check .

@@ -54,9 +54,8 @@ def read(scheduler: str) -> tuple[list[Difference], list[LeftOut]]:
         raise ValueError(f"{path.name}: unknown tables {sorted(unknown)}")
     differences = [Difference(**{**entry, "cases": tuple(entry["cases"])}) for entry in data.get("difference", ())]
     left_out = [LeftOut(**{**entry, "cases": tuple(entry["cases"])}) for entry in data.get("left_out", ())]
-    for one in (*differences, *left_out):
-        if one.suite not in SUITES:
-            raise ValueError(f"{path.name}: {one.suite!r} is none of {SUITES}")
+    if wrong := {*(one.suite for one in differences), *(one.suite for one in left_out)} - set(SUITES):
+        raise ValueError(f"{path.name}: {sorted(wrong)} are none of {SUITES}")
     return differences, left_out
 
 
