@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from bed_cases import FOLDER, read
 
 ROOT = Path(__file__).resolve().parent.parent.parent
