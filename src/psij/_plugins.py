@@ -221,8 +221,14 @@ def _load(cls: str, root: str) -> type:
     files = [relative + ".py", os.path.join(relative, "__init__.py")]
     if not any(os.path.isfile(path) for path in files):
         raise ImportError(f"there is no module {module_name} under {root}")
-    module = importlib.import_module(module_name)
-    if not any(_same_file(module, path) for path in files):
+    module: ModuleType | None = None
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # What it imports is missing; or its package's name is taken by a module that has no such part.
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+    if module is None or not any(_same_file(module, path) for path in files):
         # The name is taken by a module of another root; this one gets a private name, and is loaded once.
         private = f"_psij_plugin_{abs(hash(root)):x}_{module_name}"
         path = next(path for path in files if os.path.isfile(path))

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from packaging.version import Version
@@ -178,6 +179,16 @@ def test_two_projects_with_modules_of_one_name(project: Project) -> None:
     second = type(JobExecutor.get_instance("second"))
     assert second.__name__ == "Second"
     assert type(JobExecutor.get_instance("second")) is second
+
+
+def test_a_package_whose_name_is_taken(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A program, or a test runner, has a module of the package's name loaded that is no package.
+    project(descriptor("inner", "taken_name.taken_name.Inner"), taken_name__taken_name=EXECUTOR.format(name="Inner"))
+    monkeypatch.setitem(sys.modules, "taken_name", ModuleType("taken_name"))
+    inner = type(JobExecutor.get_instance("inner"))
+    assert inner.__name__ == "Inner"
+    assert type(JobExecutor.get_instance("inner")) is inner
+    assert sys.modules["taken_name"].__spec__ is None
 
 
 @pytest.mark.parametrize(
