@@ -314,7 +314,10 @@ class JournalKeeper:
                 return last.key  # else the id came round, and now stands for another job
         can = self._scheduler.capabilities
         terms = Terms(
-            submitted_at=row.submitted_at, receipts=False, accounting=can.accounting, shows_suspended=Action.SUSPEND in can.actions
+            submitted_at=row.submitted_at,
+            receipts=False,
+            accounting=can.accounting,
+            shows_suspended=can.shows_suspended and Action.SUSPEND in can.actions,
         )
         key, new = self._journal.adopt(self.session_id, native_id, row.name or native_id, terms)
         self.tracker.add([key])

@@ -166,7 +166,7 @@ class Submitter:
                 stages_in=bool(description.stage_in),
                 held=description.hold,
                 accounting=can.accounting,
-                shows_suspended=Action.SUSPEND in can.actions,
+                shows_suspended=can.shows_suspended and Action.SUSPEND in can.actions,
             ),
             indices=part.indices if part.kind is Kind.ARRAY else (),
             changes=_changes(description, part.descriptions) if part.kind is Kind.LIKE else (),

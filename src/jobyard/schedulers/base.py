@@ -63,6 +63,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     dependencies: frozenset[str] = frozenset()  # of "success", "failure", "any"
     accounting: bool = False
     push: bool = False  # tells endings by itself
+    shows_suspended: bool = True  # the queue tells a suspended job from a running one; False where SUSPEND merely stops processes
     launchers: frozenset[str] = frozenset({"single", "multiple", "mpirun", "srun", "jsrun", "aprun"})
     notes: Mapping[str, str] = {}  # attribute or action -> what the scheduler can do instead, for error messages
 
