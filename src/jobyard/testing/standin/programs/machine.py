@@ -95,12 +95,8 @@ class Machine:
             "USER": user.pw_name,
             "LOGNAME": user.pw_name,
             "SHELL": user.pw_shell or "/bin/sh",
-            "STANDIN_JOB_ID": job.id,
-            "STANDIN_RUN": str(job.runs + 1),
+            **self.variables(job),
         }
-        if job.index is not None:
-            environment["STANDIN_TASK"] = str(job.index)
-            environment["STANDIN_ARRAY"] = str(job.spec.number)
         job.runs += 1
         job.began, job.ended, job.code, job.signal, job.core = now, None, None, None, 0
         job.end_word, job.again, job.kill_at, job.stopped_at, job.stopped_s, job.reason = "", False, None, None, 0.0, ""
@@ -114,6 +110,14 @@ class Machine:
         job.state = "RUNNING"
         self.running[job.id] = job
         self.store.save(job, now)
+
+    def variables(self, job: Job) -> dict[str, str]:
+        """What the environment of a job tells of itself."""
+        found = {"STANDIN_JOB_ID": job.id, "STANDIN_RUN": str(job.runs + 1)}
+        if job.index is not None:
+            found["STANDIN_TASK"] = str(job.index)
+            found["STANDIN_ARRAY"] = str(job.spec.number)
+        return found
 
     def _spawn(self, job: Job, environment: dict[str, str]) -> int:
         spec = job.spec

@@ -50,15 +50,17 @@ class Refused(Exception):
 
 
 class Server:
+    settings = CONFIG
+
     def __init__(self, cell: str) -> None:
         os.chdir(cell)
-        self.config = dict(CONFIG)
+        self.config = dict(self.settings)
         if os.path.exists("config.json"):
             with open("config.json", encoding="utf-8") as file:
                 self.config.update(json.load(file))
         os.makedirs("spool", mode=0o700, exist_ok=True)
         self.store = Store("jobs.log")
-        self.machine = Machine(self.store, self.config, os.path.join(cell, "spool"))
+        self.machine = self._machine(os.path.join(cell, "spool"))
         self.faults = Faults()
         self.selector = selectors.DefaultSelector()
         self.later: list[tuple[float, int, socket.socket, bytes]] = []
@@ -86,6 +88,9 @@ class Server:
         self.listener.setblocking(False)
         self.inode = os.stat("socket").st_ino
         self.selector.register(self.listener, selectors.EVENT_READ)
+
+    def _machine(self, spool: str) -> Machine:
+        return Machine(self.store, self.config, spool)
 
     # The loop
 
@@ -204,12 +209,12 @@ class Server:
             self._reply(connection, self._admin(json.loads(stdin)))
             return
         if self.config["away"]:
-            self._reply(connection, Answer(1, b"", f"{name}: error: cannot contact the scheduler: connection refused\n".encode()))
+            self._reply(connection, self._away(name))
             return
         if words == ["--version"]:
-            self._reply(connection, Answer(0, VERSION.encode() + b"\n"))
+            self._reply(connection, self._version(name))
             return
-        verb = name.rpartition("-")[2]
+        verb = self._verb(name, words)
         fault = self.faults.take(verb)
         if fault is None:
             self._reply(connection, self._do(verb, words, stdin, folder))
@@ -244,6 +249,17 @@ class Server:
             else:
                 answer = self.faults.spoil(fault, answer)
             self._reply(connection, answer)
+
+    def _away(self, name: str) -> Answer:
+        """What a command says whose server is not there."""
+        return Answer(1, b"", f"{name}: error: cannot contact the scheduler: connection refused\n".encode())
+
+    def _version(self, name: str) -> Answer:
+        return Answer(0, VERSION.encode() + b"\n")
+
+    def _verb(self, name: str, words: list[str]) -> str:
+        """What a program is to ``_do``, and to the faults."""
+        return name.rpartition("-")[2]
 
     def _do(self, verb: str, words: list[str], stdin: bytes, folder: bytes) -> Answer:
         try:
@@ -409,7 +425,7 @@ class Server:
         return Answer(0, json.dumps(result).encode())
 
     def _configure(self, request: dict[str, Any]) -> None:
-        unknown = set(request["config"]) - set(CONFIG)
+        unknown = set(request["config"]) - set(self.settings)
         if unknown:
             raise ValueError(f"no such setting: {unknown}")
         self.config.update(request["config"])
