@@ -190,6 +190,9 @@ class LocalKeeper:
         """See Keeper.wait_until."""
         return self._connection.wait_until(done, timeout_s)
 
+    def silence(self) -> None:
+        """See Keeper.silence: a server that is away is started anew, and a wait raises where that cannot be done."""
+
     def poll(self) -> None:
         """See Keeper.poll."""
         self._connection.poll()

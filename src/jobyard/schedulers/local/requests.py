@@ -154,6 +154,7 @@ class Requests:
                 for position, (token, when) in enumerate(job.traits.after):
                     self.depend(job, position, token, when)
         self._fresh[session, place] = batch
+        server.store.comes(session, place + len(jobs) + (array is not None))
         self.accepted[id(connection), number] = (session, place)
         engine.accept(batch, jobs)
         return first
@@ -171,7 +172,7 @@ class Requests:
         if found is None:
             if len(self._traits) > 1000:
                 self._traits.clear()
-            found = self._traits[data] = Traits(data)
+            self._traits[data] = found = Traits(data)
         return found
 
     def _environment(self, digest: bytes | None, data: bytes | None) -> int | None:
@@ -223,8 +224,7 @@ class Requests:
         if all(number in self._server.engine.jobs for number in numbers):
             return True
         query = "SELECT count(*) FROM jobs WHERE number BETWEEN ? AND ?"
-        (there,) = self._server.store.execute(query, (numbers[0], numbers[-1])).fetchone()
-        return bool(there == len(numbers))
+        return bool(self._server.store.execute(query, (numbers[0], numbers[-1])).fetchone()[0] == len(numbers))
 
     def depend(self, job: Job, position: int, token: str, when: str) -> None:
         """Let a job wait for what that token names: of an array, for all its tasks (``failure``: for one of them)."""

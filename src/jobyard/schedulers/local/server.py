@@ -347,7 +347,7 @@ class Server:
         engine, store = self.engine, self.store
         dirty = engine.dirty
         for batch, jobs in engine.new_batches:
-            store.execute(
+            store.write(
                 "INSERT INTO batches VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     batch.no,
@@ -388,9 +388,9 @@ class Server:
                 ],
             )
         if engine.events:
-            store.many("INSERT INTO events VALUES (?,?,?,?,?)", engine.events)
+            store.many("INSERT INTO events VALUES (?,?,?,?,?)", engine.events.copy())
         for statement, values in self.writes:
-            store.execute(statement, values)
+            store.write(statement, values)
 
     def _refuse(self, error: sqlite3.Error) -> None:
         """The journal could not be written. New jobs are refused; what has happened is kept and written later."""
