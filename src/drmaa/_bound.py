@@ -27,6 +27,7 @@ from .errors import (
     coded,
 )
 
+PATIENCE_S = 300.0  # of silence, before those who wait are told; "patience=" of the contact goes first
 SLICE_S = 1.0  # how long wait(ANY) looks at the jobs that there were when it began
 
 _UNFINISHED = {
@@ -47,6 +48,7 @@ _SUSPENDED = {
     By.SYSTEM: const.JobState.SYSTEM_SUSPENDED,
     By.BOTH: const.JobState.USER_SYSTEM_SUSPENDED,
 }
+_ENDED = (const.JobState.DONE, const.JobState.FAILED)
 _ACTIONS = {
     const.JobControlAction.SUSPEND: Action.SUSPEND,
     const.JobControlAction.RESUME: Action.RESUME,
@@ -62,7 +64,7 @@ class Bound:
     def __init__(self, contact: str | None) -> None:
         self.pid = os.getpid()
         self.busy = 0  # short calls in flight; guarded by the owner's lock
-        self.engine = Session(contact)
+        self.engine = Session(contact, patience=PATIENCE_S)
         self.contact = self.engine.contact
         parsed = Contact.parse(self.contact)
         self._here = parsed.host is None
@@ -72,7 +74,7 @@ class Bound:
         self._nonzero_done = self._vendor.nonzero_done if policy is None else policy == "done"
         self.left = threading.Event()  # exit() was called
         self._accounts = (
-            Accounts(self.engine.scheduler)
+            Accounts(self.engine.scheduler, parsed.option("patience", PATIENCE_S))
             if parsed.option("usage") == "accounting" and self.engine.capabilities.accounting and not self.engine.capabilities.push
             else None
         )
@@ -184,7 +186,7 @@ class Bound:
         if job is not None:
             return job
         if self._others is None:
-            self._others = Session(Contact.parse(self.contact).with_session(None))
+            self._others = Session(Contact.parse(self.contact).with_session(None), patience=PATIENCE_S)
         try:
             job = self._others.attach(job_id)
         except UnknownJob:
@@ -198,14 +200,19 @@ class Bound:
     # Status -------------------------------------------------------------------------------------------------------------------
 
     def job_status(self, job_id: str) -> str:
-        """The state of the job; InvalidJob (18) for one that was reaped, for a bare array, and for an unknown id."""
+        """The state of the job; InvalidJob (18) for one that was reaped, for a bare array, and for an unknown id.
+        DrmCommunication (2): it has not ended, and the scheduler has been silent for longer than the session's patience."""
         found = self._find(job_id)
         if found is None and job_id not in self._foreign_taken:
             found = self._attach(job_id)
         if not isinstance(found, Job):
             raise _unknown(job_id)
         state = self._state(found)
-        if found.state.final and job_id not in self._foreign and found.reaped:
+        if state not in _ENDED:
+            engine = self._others if job_id in self._foreign else self.engine
+            assert engine is not None
+            engine.require_answers()
+        elif job_id not in self._foreign and found.reaped:
             self._forget(job_id)
             raise _unknown(job_id)
         return state

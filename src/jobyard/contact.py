@@ -71,6 +71,7 @@ _COMMON: dict[str, Convert] = {
     "usage": _choice("receipt", "accounting"),  # whose record of resource usage a waiter gets
     "retention": parse_duration,  # how long finished jobs stay readable
     "poll": parse_duration,  # the shortest time between two queue queries
+    "patience": parse_duration,  # how long a scheduler may leave everything unanswered before those who wait are told
 }
 _BATCH: dict[str, Convert] = {"queue": _text, "account": _text}  # of jobs that do not say their own
 _OPTIONS: dict[str, dict[str, Convert]] = {

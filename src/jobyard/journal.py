@@ -43,7 +43,7 @@ from .journal_rows import (
     submissions,
 )
 from .journal_store import Store, from_sql, to_sql
-from .keeper import Entry, Evidence
+from .keeper import Entry, Evidence, Silence
 
 __all__ = ["Change", "Fed", "Intent", "JobRow", "Journal", "SessionRow", "SubmissionRow"]
 
@@ -497,6 +497,21 @@ class Journal:
         with self._store.reading() as db:
             row = db.execute("SELECT at FROM polls WHERE login = ?", (to_sql(login),)).fetchone()
         return float(row[0]) if row else None
+
+    def silence(self, login: str) -> Silence | None:
+        """Since when the scheduler does not answer that login, whichever process asked; None: it does."""
+        with self._store.reading() as db:
+            return leases.silence(db, login, self._clock())
+
+    def silent(self, login: str, asked: float, reason: str) -> Silence:
+        """A question that was asked at ``asked`` got no answer; the silence that it belongs to."""
+        now = self._clock()
+        return self._store.write(lambda db: leases.silent(db, login, asked, now, reason))
+
+    def answering(self, login: str) -> None:
+        """The scheduler answers that login."""
+        if self.silence(login) is not None:
+            self._store.write(lambda db: leases.answering(db, login))
 
 
 def _kept(db: sqlite3.Connection, spans: Sequence[tuple[int, int]]) -> list[int]:

@@ -16,7 +16,7 @@ from .evidence import Terms, from_row, ours
 from .job import By, JobDescription, JobState, Observation, Placeholder, Source, Transition
 from .journal import Journal, SubmissionRow
 from .journal_rows import FOREIGN
-from .keeper import Entry, Evidence, Placed, Sink, Update
+from .keeper import Entry, Evidence, Placed, Silence, Sink, Update
 from .schedulers.base import Action, Row, Scheduler
 from .script import WorkRoot
 from .submission import Submitter
@@ -75,6 +75,7 @@ class JournalKeeper:
             self._deliver,
             submitter=self._submitter,
             over=self._over,
+            unanswered=self._notify,
             shortest_s=shortest_s,
             clock=clock,
             monotonic=monotonic,
@@ -155,6 +156,9 @@ class JournalKeeper:
 
     def _deliver(self, updates: Sequence[Update]) -> None:
         self._sink(updates)
+        self._notify()
+
+    def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
@@ -166,6 +170,10 @@ class JournalKeeper:
         self.background()
         with self._changed:
             return self._changed.wait_for(lambda: self._closed or done(), timeout_s)
+
+    def silence(self) -> Silence | None:
+        """Keeper.silence."""
+        return None if self._closed else self.tracker.hearing.silence()
 
     def poll(self) -> None:
         """Keeper.poll."""
@@ -221,9 +229,9 @@ class JournalKeeper:
     def why(self, key: int) -> Sequence[Evidence]:
         """Keeper.why; while the scheduler does not answer, the last line says since when."""
         found = list(self._journal.evidence(key))
-        trouble = self.tracker.trouble
-        if trouble is not None:
-            found.append(Evidence(at=trouble[0], text=f"{self._scheduler.name} does not answer since then: {trouble[1]}"))
+        silence = self.silence()
+        if silence is not None:
+            found.append(Evidence(at=silence.since, text=f"{self._scheduler.name} does not answer since then: {silence.reason}"))
         return found
 
     def streams(self, key: int) -> tuple[str | None, str | None]:
@@ -392,8 +400,7 @@ class JournalKeeper:
     def close(self) -> None:
         """Keeper.close."""
         self._closed = True
-        with self._changed:
-            self._changed.notify_all()
+        self._notify()
         self.tracker.close()
         self._journal.close()
         self._work.close()

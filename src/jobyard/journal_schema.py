@@ -8,8 +8,16 @@ from collections.abc import Callable
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA_VERSION", "create", "migrate"]
 
 APPLICATION_ID = 0x6A6F6279  # "joby": says that an SQLite file is a journal of ours
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
+_SILENCES = """
+CREATE TABLE silences (
+    login PRIMARY KEY,
+    since REAL NOT NULL,            -- when the first question was asked that got no answer
+    last REAL NOT NULL,             -- when the last of them was given up
+    reason NOT NULL
+) WITHOUT ROWID;
+"""
 # Text of the user's or of a scheduler's that is not valid Unicode stands as a blob (journal_store.to_sql).
 # Keys of jobs and numbers of transitions are never given twice (AUTOINCREMENT), also when the last rows were removed.
 _TABLES = """
@@ -109,13 +117,13 @@ CREATE TABLE polls (
 
 def create(connection: sqlite3.Connection) -> None:
     """All tables, within the transaction that is open."""
-    _run(connection, _TABLES)
+    _run(connection, _TABLES + _SILENCES)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 # MIGRATIONS[n] brings a journal of schema n to schema n + 1, within the transaction that is open.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: lambda connection: _run(connection, _SILENCES)}
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:

@@ -454,10 +454,18 @@ class Store:
 
 
 def _identity(connection: sqlite3.Connection) -> tuple[int, int, bool]:
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return version, application, bool(tables)
+    """Schema, application and whether there are tables, all at one moment: another process may be making the journal."""
+    own = not connection.in_transaction
+    try:
+        if own:
+            connection.execute("BEGIN")
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]  # what follows is of the same moment
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        return version, application, bool(tables)
+    finally:
+        if own:
+            _roll_back(connection)
 
 
 def _begin_reading(connection: sqlite3.Connection) -> None:

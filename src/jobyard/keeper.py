@@ -16,7 +16,7 @@ from .errors import JobyardError
 from .job import By, Ending, JobDescription, JobState, Observation, Transition
 from .schedulers.base import Action
 
-__all__ = ["Entry", "Evidence", "Keeper", "KeepsJobs", "Placed", "SeesSessions", "Sink", "Update"]
+__all__ = ["Entry", "Evidence", "Keeper", "KeepsJobs", "Placed", "SeesSessions", "Silence", "Sink", "Update"]
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
@@ -67,6 +67,19 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     transition: Transition | None = None
 
 
+class Silence(msgspec.Struct, frozen=True):
+    """A scheduler that does not answer. Times in seconds since the epoch."""
+
+    since: float  # when the first question was asked that got no answer
+    last: float  # when the last of them was given up
+    reason: str
+
+    @property
+    def lasted_s(self) -> float:
+        """How long it is known to have lasted: not until now, only until the last question."""
+        return max(0.0, self.last - self.since)
+
+
 Sink = Callable[[Sequence[Update]], None]
 
 
@@ -95,6 +108,11 @@ class Keeper(Protocol):
 
         Interruptible by signals. ``done`` is cheap and is called after each delivery to the sink, by any thread.
         """
+
+    def silence(self) -> Silence | None:
+        """Since when the scheduler does not answer, as far as anybody of this user has asked; None while it does. Those who
+        wait look again (``done`` is called) with every further question that gets no answer. None also for a keeper whose
+        waits raise SchedulerUnavailable themselves."""
 
     def poll(self) -> None:
         """Feed the sink what has arrived, without blocking."""

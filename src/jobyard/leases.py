@@ -1,4 +1,4 @@
-"""Leases in the journal: who does what, and whether they still live. And who asks the scheduler next.
+"""Leases in the journal: who does what, and whether they still live. And who asks the scheduler next, and whether it answers.
 
 A holder is gone when that can be proved (same host, same boot, same namespace of process ids, and the process is not there or
 its id was given to another), or when it gave no sign for ``SILENCE_S``. Nothing is concluded from less.
@@ -14,11 +14,27 @@ from pathlib import Path
 
 import msgspec
 
-from .journal_store import to_sql
+from .journal_store import from_sql, to_sql
+from .keeper import Silence
 
-__all__ = ["SILENCE_S", "Identity", "acquire", "claim_poll", "drop_old", "held", "poll_due", "release", "renew", "touch"]
+__all__ = [
+    "SILENCE_S",
+    "Identity",
+    "acquire",
+    "answering",
+    "claim_poll",
+    "drop_old",
+    "held",
+    "poll_due",
+    "release",
+    "renew",
+    "silence",
+    "silent",
+    "touch",
+]
 
 SILENCE_S = 120.0
+APART_S = 180.0  # unanswered questions that are further apart belong to different silences
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -123,3 +139,28 @@ def claim_poll(db: sqlite3.Connection, me: Identity, login: str, interval_s: flo
         (to_sql(login), now, me.name),
     )
     return True
+
+
+def silence(db: sqlite3.Connection, login: str, now: float) -> Silence | None:
+    """Since when that login's scheduler does not answer; None: it does, or nobody has asked for a while."""
+    row = db.execute("SELECT since, last, reason FROM silences WHERE login = ?", (to_sql(login),)).fetchone()
+    if row is None or abs(now - row[1]) > APART_S:
+        return None
+    return Silence(row[0], row[1], from_sql(row[2]) or "")
+
+
+def silent(db: sqlite3.Connection, login: str, asked: float, now: float, reason: str) -> Silence:
+    """A question asked at ``asked`` got no answer: one more of the same silence, or the first of another."""
+    known = silence(db, login, asked)
+    found = Silence(asked if known is None else min(known.since, asked), now, reason)
+    db.execute(
+        "INSERT INTO silences (login, since, last, reason) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (login) DO UPDATE SET since = excluded.since, last = excluded.last, reason = excluded.reason",
+        (to_sql(login), found.since, found.last, to_sql(found.reason)),
+    )
+    return found
+
+
+def answering(db: sqlite3.Connection, login: str) -> None:
+    """That login's scheduler answers."""
+    db.execute("DELETE FROM silences WHERE login = ?", (to_sql(login),))

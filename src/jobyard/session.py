@@ -21,10 +21,10 @@ import msgspec
 from .board import Board
 from .contact import Contact
 from .description import describe, describe_all
-from .errors import ControlError, InvalidJob, SessionClosed, UnknownJob, WrongState
+from .errors import ControlError, InvalidJob, SchedulerUnavailable, SessionClosed, UnknownJob, WrongState
 from .handles import FINAL, Job, JobArray, Watch
 from .job import Ending, Inherit, JobDescription, Transition
-from .keeper import Entry, Keeper, KeepsJobs
+from .keeper import Entry, Keeper, KeepsJobs, Silence
 from .launchers import launch_for
 from .schedulers.base import Action, Capabilities, Scheduler
 
@@ -42,13 +42,20 @@ class Session:
 
     ``scheduler``: one that the program made itself, in place of one from the table; the contact still gives it its name.
     ``work_dir``: where the folders of its jobs lie, in place of ``JOBYARD_WORK_DIR``; an absolute path.
+    ``patience``: seconds; where the scheduler has left all questions unanswered for so long, whoever waits gets
+    SchedulerUnavailable, and may wait again; ``patience=`` of the contact goes first. None: they go on waiting.
 
     InvalidContact: the contact, or its session, cannot be used. NoScheduler: not on this machine. ConfigurationError,
     JournalError: as their texts say.
     """
 
     def __init__(
-        self, contact: str | Contact | None = None, *, scheduler: Scheduler | None = None, work_dir: str | None = None
+        self,
+        contact: str | Contact | None = None,
+        *,
+        scheduler: Scheduler | None = None,
+        work_dir: str | None = None,
+        patience: float | None = None,
     ) -> None:
         from .config import resolve
         from .schedulers import open_scheduler
@@ -61,6 +68,7 @@ class Session:
         resolved = resolve(contact)
         self._scheduler: Scheduler = scheduler if scheduler is not None else open_scheduler(resolved)
         self._remote = resolved.host is not None
+        self._patience_s: float | None = resolved.option("patience", patience)
         self._usual = {key: text for key, text in resolved.options.items() if key in ("queue", "account")}
         try:
             self._keeper: Keeper = self._open_keeper(resolved)
@@ -355,11 +363,37 @@ class Session:
                 raise ValueError(f"a timeout is seconds, 0 or more, or None; not {timeout!r}")
             if timeout > threading.TIMEOUT_MAX:
                 timeout = None
-        finished = keeper.wait_until(lambda: self._closed or done(), timeout)
-        if self._closed and not done():
+        began = time.time()
+
+        def over() -> bool:
+            if self._closed or done():
+                return True
+            # What was unanswered before this wait began says nothing yet: the scheduler is asked once more, in its turn.
+            silence = self._too_silent(keeper)
+            return silence is not None and silence.last > began
+
+        finished = keeper.wait_until(over, timeout)
+        if done():
+            return
+        if self._closed:
             raise SessionClosed("the session was closed while waiting")
-        if not finished and not done():
+        self.require_answers(still)
+        if not finished:
             raise TimeoutError(f"{still()} after {timeout} s")
+
+    def _too_silent(self, keeper: Keeper) -> Silence | None:
+        """The scheduler's silence, where it has lasted longer than the session's patience."""
+        if self._patience_s is None:
+            return None
+        silence = keeper.silence()
+        return silence if silence is not None and silence.lasted_s >= self._patience_s else None
+
+    def require_answers(self, still: Callable[[], str] = lambda: "states are those last known") -> None:
+        """Raise SchedulerUnavailable where it has left all questions unanswered for longer than the session's patience."""
+        silence = self._too_silent(self._keeper_now())
+        if silence is not None:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(silence.since))
+            raise SchedulerUnavailable(f"{self._scheduler.name} has not answered since {since}; {still()}: {silence.reason}")
 
     # Control ------------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from .callbacks import Callbacks
 from .errors import JobyardError, TransportError, UnknownJob
 from .evidence import JobFacts
 from .folder_receipts import Receipts
+from .hearing import Hearing
 from .job import JobState, Observation, Source
 from .journal import JobRow, Journal, SubmissionRow
 from .journal_rows import FOREIGN
@@ -62,6 +63,7 @@ class Tracker:
         *,
         submitter: Submitter | None = None,
         over: Callable[[SubmissionRow], None] = lambda submission: None,
+        unanswered: Callable[[], None] = lambda: None,
         shortest_s: float = SHORTEST_S,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -101,7 +103,7 @@ class Tracker:
         self._next_repair_s = now_s
         self._failures = 0
         self._last_poll: float | None = None  # by another process, as far as it was noticed
-        self.trouble: tuple[float, str] | None = None  # since when, and why, the scheduler does not answer
+        self.hearing = Hearing(journal, login, scheduler.name, clock, unanswered)
         self._loaded = False
         self._unread: dict[str, float] = {}  # by token: folders that could not be read, and when to try again
         self._written: set[int] = set()  # keys that were recorded by this object since the feed was read
@@ -380,6 +382,7 @@ class Tracker:
     def _others_asked(self, now_s: float, interval_s: float) -> None:
         """Another process asks for all of us: the interval grows with its questions as with our own."""
         last = self._journal.last_poll(self._login)
+        self.hearing.of_others()
         if last != self._last_poll:
             self._last_poll = last
             self._interval_s = min(self._interval_s * 1.5, max(LONGEST_S, self._shortest_s))
@@ -408,13 +411,10 @@ class Tracker:
             self._failures += 1
             self._interval_s = min(self._shortest_s * 2 ** min(self._failures, 10), SILENCE_S)
             self._next_query_s = now_s + self._interval_s
-            if self.trouble is None:
-                _logger.warning("%s does not answer: %s", self._scheduler.name, answer)
-                self.trouble = (self._clock(), str(answer))
+            self.hearing.unanswered(at, str(answer))
             return
-        if self.trouble is not None:
-            _logger.info("%s answers again", self._scheduler.name)
-        self._failures, self.trouble = 0, None
+        self._failures = 0
+        self.hearing.answered()
         group = {key: Tracked(row, asked_s - 1.0) for key, row in others.items()}
         group.update({key: tracked for key, tracked in self._jobs.items() if tracked.since_s < asked_s})
         changed = self._settle(observed_by(Source.QUEUE, answer, group, at), group)

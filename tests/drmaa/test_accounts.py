@@ -62,8 +62,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def asked(clock: Clock, books: Books, deadline: float | None = None, ending: Ending | None = ENDING) -> Usage | None:
-    return Accounts(cast(Scheduler, books)).record(cast(Job, OneJob(ending)), deadline, cast(threading.Event, clock))
+def asked(
+    clock: Clock, books: Books, deadline: float | None = None, ending: Ending | None = ENDING, patience_s: float = 1e9
+) -> Usage | None:
+    accounts = Accounts(cast(Scheduler, books), patience_s)
+    return accounts.record(cast(Job, OneJob(ending)), deadline, cast(threading.Event, clock))
 
 
 @pytest.mark.parametrize("known_at", [1, 2, 10])
@@ -80,10 +83,14 @@ def test_no_record_comes(clock: Clock) -> None:
 
 
 def test_silence_is_no_answer(clock: Clock) -> None:
-    """However long accounting is away, its record is awaited."""
+    """While accounting is away its record is awaited, for as long as the session has patience."""
     books = Books(200, SchedulerUnavailable("away"))
     assert asked(clock, books) is RECORD
     assert clock.now - 1000 > 600
+    began = clock.now
+    with pytest.raises(SchedulerUnavailable, match="away"):
+        asked(clock, Books(10**9, SchedulerUnavailable("away")), patience_s=300.0)
+    assert 300 <= clock.now - began < 310
 
 
 def test_deadline_and_leaving(clock: Clock) -> None:

@@ -133,7 +133,7 @@ ROWS = {
     27: "test_endings::test_usage",
     28: "test_session::test_optional_attributes_are_honoured_or_refused",
     29: "test_surface::test_version",
-    30: "test_control::test_unreachable_scheduler_is_not_a_state",
+    30: "test_unreachable::test_waiting_for_a_scheduler_that_is_away",
     31: "test_describe::test_mail",
     32: "test_fidelity::test_silence",
 }

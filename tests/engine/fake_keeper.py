@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jobyard import Capabilities, Ending, JobDescription, JobState, JobyardError, UnknownJob
 from jobyard.job import By, Cause, Transition
-from jobyard.keeper import Entry, Evidence, Keeper, Placed, Sink, Update
+from jobyard.keeper import Entry, Evidence, Keeper, Placed, Silence, Sink, Update
 from jobyard.schedulers.base import Action, Kind, Row, SiteLimits
 from jobyard.session import Session
 
@@ -27,6 +27,10 @@ class FakeKeeper(Keeper):
         self.answers: dict[int, JobyardError] = {}
         self.in_background = False
         self.closed = False
+        self.silent: Silence | None = None
+
+    def silence(self) -> Silence | None:
+        return self.silent
 
     def establish(self) -> None:
         pass
@@ -167,13 +171,13 @@ class FakeScheduler:
         pass
 
 
-def opened(monkeypatch: object) -> tuple[Session, FakeKeeper]:
+def opened(monkeypatch: object, *, contact: str = "local", patience: float | None = None) -> tuple[Session, FakeKeeper]:
     """A session on a fake keeper."""
     import jobyard.schedulers
 
     scheduler = FakeScheduler()
     monkeypatch.setattr(jobyard.schedulers, "open_scheduler", lambda contact: scheduler)  # type: ignore[attr-defined]
-    session = Session("local")
+    session = Session(contact, patience=patience)
     assert scheduler.keeper is not None
     return session, scheduler.keeper
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine.journaling import LOGIN, Clock, fill, intent, submit
-from jobyard import journal_schema
+from jobyard import journal_schema, journal_store
 from jobyard.errors import JournalError
 from jobyard.journal import Journal
 from jobyard.journal_store import from_sql, is_network, to_sql
@@ -140,7 +140,8 @@ def test_a_newer_journal(filled: Path) -> None:
         db.execute("PRAGMA journal_mode = DELETE")
         db.execute(f"PRAGMA user_version = {journal_schema.SCHEMA_VERSION + 1}")
     db.close()
-    refuses(filled, r"newer release of jobyard \(schema 2; this one knows up to 1\).*JOBYARD_STATE_DIR")
+    known = journal_schema.SCHEMA_VERSION
+    refuses(filled, rf"newer release of jobyard \(schema {known + 1}; this one knows up to {known}\).*JOBYARD_STATE_DIR")
 
 
 def test_a_damaged_header(filled: Path) -> None:
@@ -314,6 +315,8 @@ def test_a_released_journal_opens_for_ever(name: str, path: Path) -> None:
     (key,) = submit(old, session.id, "f" * 32)  # and it goes on
     assert old.find(session.id, "f" * 32) == [key]
     old.intend([intent(session.id, "9" * 32)])
+    old.silent("slurm", 5.0, "away")
+    assert old.silence("slurm") is not None
     assert old.check() == []
     old.close()
     new.close()
@@ -325,6 +328,41 @@ def test_there_is_a_released_journal_of_every_schema() -> None:
     assert set(journal_schema.MIGRATIONS) == set(range(1, journal_schema.SCHEMA_VERSION))
 
 
+def test_what_a_file_is_is_read_at_one_moment(tmp_path: Path) -> None:
+    """Another process makes the journal while this one looks: it is empty, or whole, never another program's."""
+    path = tmp_path / "journal.db"
+    one, other = (sqlite3.connect(path, isolation_level=None) for _ in range(2))
+    one.execute("PRAGMA journal_mode = WAL")
+
+    class Watched:
+        """Lets the other make the journal after the first thing that is read."""
+
+        made = False
+        in_transaction = property(lambda self: one.in_transaction)
+
+        def execute(self, sql: str) -> _Row:
+            found = _Row(one.execute(sql).fetchone())
+            if not self.made and not sql.startswith("BEGIN") and sql != "ROLLBACK":
+                self.made = True
+                other.execute("BEGIN")
+                journal_schema.create(other)
+                other.execute("COMMIT")
+            return found
+
+    assert journal_store._identity(Watched()) == (0, 0, False)  # type: ignore[arg-type]
+    assert journal_store._identity(one) == (journal_schema.SCHEMA_VERSION, journal_schema.APPLICATION_ID, True)
+    one.close()
+    other.close()
+
+
+class _Row:
+    def __init__(self, row: tuple[object, ...]) -> None:
+        self.row = row
+
+    def fetchone(self) -> tuple[object, ...]:
+        return self.row
+
+
 def test_an_older_schema_is_migrated_in_one_transaction(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def add(db: sqlite3.Connection) -> None:
         db.execute("ALTER TABLE jobs ADD COLUMN colour TEXT")
@@ -333,14 +371,15 @@ def test_an_older_schema_is_migrated_in_one_transaction(filled: Path, monkeypatc
         db.execute("ALTER TABLE jobs ADD COLUMN shape TEXT")
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(journal_schema, "SCHEMA_VERSION", 3)
-    monkeypatch.setattr(journal_schema, "MIGRATIONS", {1: add, 2: fail})
+    now = journal_schema.SCHEMA_VERSION
+    monkeypatch.setattr(journal_schema, "SCHEMA_VERSION", now + 2)
+    monkeypatch.setattr(journal_schema, "MIGRATIONS", {now: add, now + 1: fail})
     with pytest.raises(JournalError, match="disk I/O error"):
         Journal(filled)
-    assert (_columns(filled) & {"colour", "shape"}, _version(filled)) == (set(), 1)
-    monkeypatch.setattr(journal_schema, "MIGRATIONS", {1: add, 2: add_nothing})
+    assert (_columns(filled) & {"colour", "shape"}, _version(filled)) == (set(), now)
+    monkeypatch.setattr(journal_schema, "MIGRATIONS", {now: add, now + 1: add_nothing})
     Journal(filled).close()
-    assert (_columns(filled) & {"colour", "shape"}, _version(filled)) == ({"colour"}, 3)
+    assert (_columns(filled) & {"colour", "shape"}, _version(filled)) == ({"colour"}, now + 2)
 
 
 def add_nothing(db: sqlite3.Connection) -> None:

@@ -131,12 +131,12 @@ def test_a_mistake_in_an_adapter_does_not_end_the_polling(rig: Rig, caplog: pyte
 
     rig.scheduler.on_query = wrong
     rig.step(2)
-    assert rig.keeper.tracker.trouble is not None
+    assert rig.keeper.silence() is not None
     assert states(rig, key) == [QUEUED]
     rig.scheduler.on_query = lambda: None
     rig.step(60)
     assert states(rig, key) == [QUEUED, RUNNING]
-    assert rig.keeper.tracker.trouble is None
+    assert rig.keeper.silence() is None
 
 
 def test_a_receipt_that_needs_the_scheduler_s_word_has_it_asked_soon(rig: Rig) -> None:

@@ -151,7 +151,7 @@ def test_the_interval_backs_off(session: Session, cell: standin.Cell, tmp_path: 
     pause = threading.Event()
     while len(waits) < 4:
         pause.wait(0.02)
-        if tracker.trouble is not None:
+        if tracker.hearing.silence() is not None:
             waits.add(tracker._interval_s)
     assert sorted(waits)[-1] >= 4 * sorted(waits)[0]
     (tmp_path / "gate").touch()

@@ -16,7 +16,7 @@ __all__ = ["OPTIONS", "Machine", "Settings", "raise_open_files"]
 
 OPTIONS = ("slots", "memory", "gpus", "grace", "idle", "retention")
 FILES_BESIDE, FILES_OF_JOB = 256, 6  # descriptors
-_OTHERS = ("nonzero_exit", "usage", "poll")  # of every contact: for fronts and for schedulers that are polled
+_OTHERS = ("nonzero_exit", "usage", "poll", "patience")  # of every contact: for fronts and for schedulers that are polled
 
 
 class Settings:
