@@ -145,7 +145,7 @@ class Submitter:
         inherits = any(one.inherit is Inherit.CLIENT for one in part.descriptions)
         files = job_files(
             submission,
-            getattr(self._scheduler, "traits", _NO_TRAITS),
+            _traits(self._scheduler, submission),
             nonce=nonce,
             tasks=part.descriptions if part.kind is Kind.LIKE else None,
             environment_base=dict(os.environ) if inherits else None,
@@ -445,6 +445,13 @@ class Submitter:
             return ()
         native_id = before[0].submission.array_id or before[0].facts.native_id
         return ((native_id, "any"),) if native_id is not None else ()
+
+
+def _traits(scheduler: Scheduler, submission: Submission) -> Traits:
+    """What the shepherd must know; a scheduler may tell it of each submission (``traits_of``), or of all (``traits``)."""
+    of: Callable[[Submission], Traits] | None = getattr(scheduler, "traits_of", None)
+    traits: Traits = of(submission) if of is not None else getattr(scheduler, "traits", _NO_TRAITS)
+    return traits
 
 
 def _changes(base: JobDescription, tasks: Sequence[JobDescription]) -> list[Mapping[str, Any]]:

@@ -1,0 +1,82 @@
+"""Grid Engine as a Scheduler: the dialect's commands, and what the site must be asked before a job is laid out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+import msgspec
+
+from ...errors import JobyardError
+from ...job import Cause, Ending, JobDescription, JobState
+from ...transports.base import Transport
+from ..base import Accepted, Action, Answer, Kind, Row, Submission, Traits
+from ..command import CommandOptions, CommandScheduler
+from .dialect import GridEngineDialect
+from .submit import Choices, needs_site
+
+__all__ = ["GridEngineScheduler"]
+
+
+class GridEngineScheduler(CommandScheduler):
+    """Scheduler of jobyard.schedulers.base for Grid Engine.
+
+    What the site has is asked when the first job comes that depends on it, and remembered as long as its limits are. A job that
+    Grid Engine could not start, and keeps in the queue in its error state, is deleted, and ends as ``not_started``.
+    """
+
+    dialect: GridEngineDialect
+
+    def __init__(self, transport: Transport, choices: Choices | None = None, options: CommandOptions | None = None) -> None:
+        super().__init__(GridEngineDialect(choices), transport, options)
+        self._site_at: float | None = None
+
+    def traits_of(self, submission: Submission) -> Traits:
+        """The Traits of one submission."""
+        return self.dialect.traits_of(submission)
+
+    def check(
+        self, description: JobDescription, *, kind: Kind = Kind.SINGLE, tasks: int = 1, max_running: int | None = None
+    ) -> None:
+        """As Scheduler.check. SchedulerUnavailable where the site must be asked, and does not answer."""
+        if needs_site(description):
+            self._know_site()
+        super().check(description, kind=kind, tasks=tasks, max_running=max_running)
+
+    def submit(self, submission: Submission) -> Accepted:
+        """As Scheduler.submit. After a crash nobody has checked the description here before."""
+        if needs_site(submission.description):
+            self._know_site()
+        return super().submit(submission)
+
+    def _know_site(self) -> None:
+        now_s = time.monotonic()
+        if self._site_at is not None and now_s - self._site_at < self.options.limits_for_s:
+            return
+        result = self._run("limits", self.dialect.site_command())
+        site = self._read(result, lambda: self.dialect.parse_site(result))
+        self.dialect = GridEngineDialect(self.dialect.choices, site)
+        self._site_at = now_s
+
+    def query(self, native_ids: Collection[str]) -> Answer:
+        answer = super().query(native_ids)
+        asked = set(native_ids)
+        stuck = [row for row in answer.rows if _stuck(row) and row.native_id in asked]
+        if not stuck:
+            return answer
+        told = self.control(Action.CANCEL, [row.native_id for row in stuck])
+        ended = {row.native_id: _never_started(row) for row in stuck if told.get(row.native_id, JobyardError()) is None}
+        return msgspec.structs.replace(answer, rows=tuple(ended.get(row.native_id, row) for row in answer.rows))
+
+
+def _stuck(row: Row) -> bool:
+    """In the error state, and one of ours: nobody else's job is touched."""
+    return "E" in row.native_state and row.token is not None
+
+
+def _never_started(row: Row) -> Row:
+    message = row.reason or "Grid Engine could not start it"
+    ending = Ending(
+        state=JobState.FAILED, cause=Cause.NOT_STARTED, aborted=True, message=message, submitted_at=row.submitted_at, attempts=0
+    )
+    return msgspec.structs.replace(row, state=JobState.FAILED, by=None, ended=True, ending=ending)
