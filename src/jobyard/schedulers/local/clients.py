@@ -14,7 +14,8 @@ from .wire import Frames, frame
 __all__ = ["Client", "Clients"]
 
 PIECE = 1 << 20
-PIECES = 8  # read from one client before the others have their turn
+RECEIVED = 1 << 16  # at a time: a larger buffer would be mapped and unmapped for each message
+PIECES = 128  # read from one client before the others have their turn
 
 
 class Client:
@@ -76,7 +77,7 @@ class Clients:
             if client.closing:
                 return
             try:
-                data = client.socket.recv(PIECE)
+                data = client.socket.recv(RECEIVED)
             except BlockingIOError:
                 return
             except OSError:
@@ -94,7 +95,7 @@ class Clients:
                     self.part(client)
                     return
                 self._answer(client, message)
-            if len(data) < PIECE:
+            if len(data) < RECEIVED:
                 return
 
     def part(self, client: Client) -> None:

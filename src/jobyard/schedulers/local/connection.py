@@ -211,7 +211,7 @@ class Connection:
             if not self._poll.poll(left):
                 return False
         try:
-            data = sock.recv(1 << 18)
+            data = sock.recv(1 << 16)
         except OSError:
             data = b""
         if self._closed:
@@ -303,7 +303,7 @@ class Connection:
         def ask(number: int, *words: Any) -> Any:
             sock.sendall(frame([number, words[0], words[1:]]))
             while not first:
-                data = sock.recv(1 << 18)
+                data = sock.recv(1 << 16)
                 if not data:
                     raise ConnectionResetError("the local scheduler closed the connection")
                 first.extend(frames.feed(data))
@@ -314,7 +314,7 @@ class Connection:
                         if message[1] is not None:
                             raise decode_error(message[1])
                         return message[2]
-                data = sock.recv(1 << 18)
+                data = sock.recv(1 << 16)
                 if not data:
                     raise ConnectionResetError("the local scheduler closed the connection")
                 first.extend(frames.feed(data))

@@ -94,7 +94,7 @@ class Link:
         answers: list[tuple[Callable[[Any], None], Any]] = []
         while True:
             try:
-                data = self.socket.recv(1 << 18)
+                data = self.socket.recv(1 << 16)
             except BlockingIOError:
                 return answers
             except ConnectionResetError:

@@ -121,7 +121,7 @@ class Spawner:
     def _hear(self) -> bool:
         while True:
             try:
-                data = self._server.recv(1 << 18)
+                data = self._server.recv(1 << 16)
             except BlockingIOError:
                 return True
             except ConnectionResetError:
