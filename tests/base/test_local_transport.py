@@ -176,6 +176,18 @@ except PathError as error:
     assert os.listdir(tmp_path) == []
 
 
+def test_variables_that_would_change_a_command_are_kept_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SQUEUE_STATES", "SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOB", "PLAIN"):
+        monkeypatch.setenv(name, "kept")
+    monkeypatch.setenv("PLAIN_TOO", "kept")
+    with LocalTransport(environment={"SQUEUE_NAMES": "x"}) as made:
+        without = ("SQUEUE_", "SLURM_JOB_", "PLAIN", "NOSUCH")
+        left = made.run(Command(argv=("/usr/bin/env",), without=without, environment={"SLURM_JOB_NAME": "ours"})).text.splitlines()
+    names = {line.partition("=")[0] for line in left}
+    assert {"SLURM_CONF", "SLURM_JOB", "PLAIN_TOO", "SLURM_JOB_NAME"} <= names, names
+    assert not {"SQUEUE_STATES", "SQUEUE_NAMES", "SLURM_JOB_ID", "PLAIN"} & names
+
+
 def test_the_environment_is_this_process_s_with_additions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROM_OUTSIDE", "1")
     made = LocalTransport(environment={"ADDED": "2"})

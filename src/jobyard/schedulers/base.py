@@ -174,12 +174,13 @@ class Scheduler(Protocol):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A command for the login host. ``environment`` is added to the transport's own."""
+    """A command for the login host. ``environment`` is added to the transport's own, less what is named in ``without``."""
 
     argv: tuple[str, ...]
     stdin: bytes = b""
     directory: str | None = None
     environment: Mapping[str, str] = {}
+    without: tuple[str, ...] = ()  # variables that would change what the command does; one that ends with "_" is a prefix
     timeout_s: float = 60.0
 
 

@@ -109,7 +109,10 @@ class LocalTransport:
         return result
 
     def _start(self, command: Command) -> subprocess.Popen[bytes]:
-        environment = {os.fsencode(k): os.fsencode(v) for k, v in {**self.environment(), **command.environment}.items()}
+        kept = self.environment()
+        if command.without:
+            kept = {name: value for name, value in kept.items() if not _named(name, command.without)}
+        environment = {os.fsencode(k): os.fsencode(v) for k, v in {**kept, **command.environment}.items()}
         shown = shown_command(command.argv)
         try:
             return subprocess.Popen(
@@ -320,6 +323,11 @@ class LocalTransport:
         except BaseException:
             os.unlink(part)
             raise
+
+
+def _named(variable: str, names: tuple[str, ...]) -> bool:
+    """The variable is one of these, or begins with one that ends with "_"."""
+    return any(variable == name or (name.endswith("_") and variable.startswith(name)) for name in names)
 
 
 _NO_RESOURCES = {11, 12, 23, 24, 35}  # EAGAIN, ENOMEM, ENFILE, EMFILE; EAGAIN on macOS
