@@ -180,9 +180,10 @@ def test_variables_that_would_change_a_command_are_kept_from_it(monkeypatch: pyt
     for name in ("SQUEUE_STATES", "SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOB", "PLAIN"):
         monkeypatch.setenv(name, "kept")
     monkeypatch.setenv("PLAIN_TOO", "kept")
-    with LocalTransport(environment={"SQUEUE_NAMES": "x"}) as made:
-        without = ("SQUEUE_", "SLURM_JOB_", "PLAIN", "NOSUCH")
-        left = made.run(Command(argv=("/usr/bin/env",), without=without, environment={"SLURM_JOB_NAME": "ours"})).text.splitlines()
+    made = LocalTransport(environment={"SQUEUE_NAMES": "x"})
+    without = ("SQUEUE_", "SLURM_JOB_", "PLAIN", "NOSUCH")
+    left = made.run(Command(argv=("/usr/bin/env",), without=without, environment={"SLURM_JOB_NAME": "ours"})).text.splitlines()
+    made.close()
     names = {line.partition("=")[0] for line in left}
     assert {"SLURM_CONF", "SLURM_JOB", "PLAIN_TOO", "SLURM_JOB_NAME"} <= names, names
     assert not {"SQUEUE_STATES", "SQUEUE_NAMES", "SLURM_JOB_ID", "PLAIN"} & names
