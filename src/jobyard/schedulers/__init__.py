@@ -63,6 +63,14 @@ _TABLE = {
             hint="install HTCondor's commands (Debian: condor), or log in on a submit node",
         ),
         Known(
+            name="pbs",
+            title="OpenPBS and PBS Professional, by their commands",
+            target="jobyard.schedulers.pbs:open_pbs",
+            programs=("qsub", "qstat", "qdel", "qselect", "pbs_rstat"),
+            aliases=("pbspro", "pbs_pro"),
+            hint="put PBS's bin folder (often /opt/pbs/bin) on PATH, or log in where its commands are",
+        ),
+        Known(
             name="standin",
             title="a stand-in for tests: real commands, real jobs, faults on demand",
             target="jobyard.testing.standin:open_standin",

@@ -41,6 +41,7 @@ class Spec:
         self.queue = "main"
         self.account = ""
         self.submitted = 0.0
+        self.more: dict[str, Any] = {}  # what a lookalike keeps of it, as JSON
         self._texts = None
         self.__dict__.update(fields)
 

@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from .client import pack, unpack
 from .faults import KINDS, Answer, Faults
@@ -50,7 +50,7 @@ class Refused(Exception):
 
 
 class Server:
-    settings = CONFIG
+    settings: ClassVar[dict[str, Any]] = CONFIG
 
     def __init__(self, cell: str) -> None:
         os.chdir(cell)
