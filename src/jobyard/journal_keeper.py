@@ -27,6 +27,7 @@ __all__ = ["JournalKeeper"]
 _logger = logging.getLogger("jobyard.journal_keeper")
 
 RETENTION_S = 30 * 86400.0
+PRUNE_S, PRUNED = 1.0, 1000  # how often a submission looks for old jobs, and how many it forgets then
 POLL_AT_MOST_S = 0.05  # without a thread, how often reading a state may look at what there is
 
 
@@ -65,6 +66,7 @@ class JournalKeeper:
         self._closed = False
         self._changed = threading.Condition()
         self._polled_s = 0.0
+        self._next_prune_s = 0.0
         self._submitter = Submitter(journal, scheduler, work, session_id, clock=clock, sleep=sleep)
         self.tracker = Tracker(
             journal,
@@ -147,8 +149,10 @@ class JournalKeeper:
         """What can wait: the jobs are accepted, and no error may say otherwise any more."""
         try:
             self.tracker.add([one.key for one in placed])
-            for submission in self._journal.prune(self._clock() - self._retention_s, 100):
-                self._remove_folder(submission)
+            if time.monotonic() >= self._next_prune_s:
+                self._next_prune_s = time.monotonic() + PRUNE_S
+                for submission in self._journal.prune(self._clock() - self._retention_s, PRUNED):
+                    self._remove_folder(submission)
         except JobyardError as error:
             _logger.warning("%d jobs were accepted, but cannot be followed yet: %s", len(placed), error)
 
@@ -281,13 +285,14 @@ class JournalKeeper:
         answers: dict[int, JobyardError | None] = {}
         native: dict[str, list[int]] = {}  # a native id that came round may stand for several
         entries = {entry.key: entry for entry in self.entries(keys)}
+        can = action in self._scheduler.capabilities.actions  # else it says so itself, whatever the job's state
         for key in keys:
             entry = entries.get(key)
             if entry is None:
                 answers[key] = UnknownJob("the job is no longer kept")
             elif entry.native_id is None:
                 answers[key] = WrongState("the scheduler has not told an id of this job yet")
-            elif (wrong := _refused(action, entry)) is not None:
+            elif can and (wrong := _refused(action, entry)) is not None:
                 answers[key] = wrong
             else:
                 native.setdefault(entry.native_id, []).append(key)

@@ -15,6 +15,7 @@ import pytest
 from engine.keeping import Rig
 from jobyard import (
     Cause,
+    ControlError,
     Ending,
     InvalidJob,
     JobDescription,
@@ -438,6 +439,14 @@ def test_two_jobs_with_one_native_id_both_have_an_answer(rig: Rig) -> None:
     assert answers == {first: None, second: None}
     for key in (first, second):
         assert any(line.observation is not None and line.observation.what == "cancel" for line in rig.keeper.why(key))
+
+
+def test_what_a_scheduler_cannot_do_it_refuses_itself_whatever_the_state(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    (waiting,) = rig.submit()
+    refusal = ControlError("played cannot signal jobs")
+    monkeypatch.setattr(rig.scheduler, "capabilities", Capabilities(actions=frozenset({Action.CANCEL})))
+    monkeypatch.setattr(rig.scheduler, "control", lambda action, ids, signal=None: dict.fromkeys(ids, refusal))
+    assert rig.keeper.control(Action.SIGNAL, [waiting], signal=10) == {waiting: refusal}
 
 
 def test_a_native_id_that_came_round_is_attached_anew(rig: Rig) -> None:
