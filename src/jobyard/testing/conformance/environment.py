@@ -16,8 +16,11 @@ from jobyard.job import Inherit
 from .. import jobs
 from .support import Features, client, finish, refuses
 
-# What a shell or the kernel sets by itself is no inheritance.
-_OWN = {b"PWD", b"OLDPWD", b"SHLVL", b"_"}
+# What a shell or the kernel sets by itself is no inheritance, nor what binds a job to its devices, or keeps it from others'.
+_OWN = {
+    *(b"PWD", b"OLDPWD", b"SHLVL", b"_", b"CUDA_VISIBLE_DEVICES", b"NVIDIA_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"),
+    *(b"ROCR_VISIBLE_DEVICES", b"HIP_VISIBLE_DEVICES", b"ZE_AFFINITY_MASK"),
+}
 
 
 def _seen(path: Path) -> dict[bytes, bytes]:
