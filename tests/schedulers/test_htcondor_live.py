@@ -47,6 +47,7 @@ def features(contact: str, session: Session) -> conformance.Features:
         walltime_s=2,
         walltime_late_s=15,
         many=200,
+        core_dumps=False,  # unless a job says how large one may be
         commands_run=lambda: sum(scheduler.commands_run.values()),
     )
 

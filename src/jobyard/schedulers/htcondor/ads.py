@@ -16,12 +16,24 @@ from typing import Any
 from ...job import By, Cause, Ending, JobState, Usage, signal_name
 from ..base import Answer, Row
 
-__all__ = ["ATTRIBUTES", "BEGIN_ATTRIBUTE", "REASON_PREFIX", "TOKEN_ATTRIBUTE", "answer", "native_id", "read_ads", "whole"]
+__all__ = [
+    "ATTRIBUTES",
+    "BEGIN_ATTRIBUTE",
+    "ENDING_HOLDS",
+    "ONCE_ATTRIBUTE",
+    "REASON_PREFIX",
+    "TOKEN_ATTRIBUTE",
+    "answer",
+    "native_id",
+    "read_ads",
+    "whole",
+]
 
 Ad = Mapping[str, Any]
 
 TOKEN_ATTRIBUTE = "JobyardToken"
 BEGIN_ATTRIBUTE = "JobyardBeginAt"
+ONCE_ATTRIBUTE = "JobyardOnce"  # true: it may run only once
 REASON_PREFIX = "jobyard: "  # of RemoveReason, where the job's own policy removed it (description.py)
 
 ATTRIBUTES = (

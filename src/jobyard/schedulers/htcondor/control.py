@@ -1,8 +1,8 @@
 """Control: the commands for each action, and what they say of each job. Pure.
 
 Every tool takes ids and answers for each: ``Job 53.2 suspended``, ``Job 54.0 not held to be released``, ``Job 2.5 not found``
-(testbeds/htcondor/samples, control-*). condor_hold alone would end a running job, so it is given a condition instead, and the
-queue is asked what came of it.
+(testbeds/htcondor/samples, control-*). condor_hold alone would end a running job, and condor_vacate_job one that may not run
+again; so these two are given a condition instead, and the queue is asked what came of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ...errors import ControlError, JobyardError, NotPermitted, SchedulerUnavailable, WrongState
 from ..base import Action, Command, Result
-from .ads import HELD, IDLE, native_id, read_ads, whole
+from .ads import HELD, IDLE, ONCE_ATTRIBUTE, native_id, read_ads, whole
 
 __all__ = ["PROGRAMS", "commands", "constraint", "parse", "runs"]
 
@@ -23,6 +23,11 @@ PROGRAMS = {
     Action.SUSPEND: "condor_suspend",
     Action.RESUME: "condor_continue",
     Action.REQUEUE: "condor_vacate_job",
+}
+# What must be true of a job at the very moment.
+_GUARDS = {
+    Action.HOLD: f"JobStatus == {IDLE}",
+    Action.REQUEUE: f"JobStatus != {IDLE} && {ONCE_ATTRIBUTE} =!= true",
 }
 _AT_ONCE = 2000  # ids in one command: an argument has at most 128 KiB
 _ID = re.compile(r"([1-9][0-9]{0,11})\.(0|[1-9][0-9]{0,8})", re.ASCII)
@@ -66,11 +71,11 @@ def commands(action: Action, jobs: Sequence[str], where: Sequence[str]) -> list[
     for at in range(0, len(known), _AT_ONCE):
         some = tuple(known[at : at + _AT_ONCE])
         program = PROGRAMS[action]
-        if action is Action.HOLD:
+        if action in _GUARDS:
             these = constraint(some)
-            found.append((Command(argv=(program, *where, "-constraint", f"JobStatus == {IDLE} && ({these})")), ()))
-            shown = ("-json", "-attributes", "ClusterId,ProcId,JobStatus", "-allusers", "-constraint", these)
-            found.append((Command(argv=("condor_q", *where, *shown)), some))
+            found.append((Command(argv=(program, *where, "-constraint", f"{_GUARDS[action]} && ({these})")), ()))
+            shown = ("-json", "-attributes", f"ClusterId,ProcId,JobStatus,NumShadowStarts,{ONCE_ATTRIBUTE}", "-allusers")
+            found.append((Command(argv=("condor_q", *where, *shown, "-constraint", these)), some))
             continue
         more: tuple[str, ...] = ()
         if action is Action.CANCEL and (factories := _factories(some)):
@@ -96,8 +101,8 @@ def parse(action: Action, result: Result, jobs: Sequence[str]) -> Mapping[str, J
     """For each id that the answer speaks of: None, or why not."""
     if not jobs:
         return {}
-    if action is Action.HOLD:
-        return _parse_hold(result, jobs)
+    if action in _GUARDS:
+        return _parse_guarded(action, result, jobs)
     text = f"{result.text}\n{result.error_text}"
     wanted = set(jobs)
     answers: dict[str, JobyardError | None] = {}
@@ -130,23 +135,24 @@ def parse(action: Action, result: Result, jobs: Sequence[str]) -> Mapping[str, J
     return answers
 
 
-def _parse_hold(result: Result, jobs: Sequence[str]) -> Mapping[str, JobyardError | None]:
+def _parse_guarded(action: Action, result: Result, jobs: Sequence[str]) -> Mapping[str, JobyardError | None]:
+    """What the queue says after the action."""
     if result.returncode != 0:
-        raise SchedulerUnavailable("condor_q failed, so that nobody knows which jobs are held")
+        raise SchedulerUnavailable(f"condor_q failed, so that nobody knows what came of it: {action}")
     ads, unparsed, complete = read_ads(result.text)
     if unparsed or not complete:
         raise SchedulerUnavailable("its answer is not whole")
-    states = {job: whole(ad, "JobStatus") for ad in ads if (job := native_id(ad)) is not None}
+    listed = {job: ad for ad in ads if (job := native_id(ad)) is not None}
     answers: dict[str, JobyardError | None] = {}
     for job in jobs:
-        if states.get(job) == HELD:
-            answers[job] = None
-        elif job in states:
-            answers[job] = WrongState(
-                f"htcondor cannot hold job {job}: it does not wait any more, and holding it would end its run"
-            )
+        ad = listed.get(job)
+        if ad is None:
+            why: str | None = "it is over, or a task of a capped array that is not in the queue yet"
+        elif action is Action.HOLD:
+            why = None if whole(ad, "JobStatus") == HELD else "it does not wait any more, and holding it would end its run"
+        elif ad.get(ONCE_ATTRIBUTE) is True:
+            why = "it may run only once; submit such jobs as rerunnable"
         else:
-            answers[job] = WrongState(
-                f"htcondor cannot hold job {job}: it is over, or a task of a capped array that is not in the queue yet"
-            )
+            why = None if whole(ad, "NumShadowStarts") else "it does not run"
+        answers[job] = None if why is None else WrongState(f"htcondor cannot {action} job {job}: {why}")
     return answers

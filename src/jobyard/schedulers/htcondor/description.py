@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from ...errors import InvalidJob, UnsupportedAttribute
 from ...job import JobDescription
 from ..base import Kind, Submission
-from .ads import BEGIN_ATTRIBUTE, ENDING_HOLDS, REASON_PREFIX, TOKEN_ATTRIBUTE
+from .ads import BEGIN_ATTRIBUTE, ENDING_HOLDS, ONCE_ATTRIBUTE, REASON_PREFIX, TOKEN_ATTRIBUTE
 
 __all__ = ["check", "submit_description"]
 
@@ -36,7 +36,9 @@ _OURS = {
     **dict.fromkeys(("batch_name", "jobbatchname"), "name"),
     **dict.fromkeys(("max_materialize", "max_idle", "materialize_max_idle"), "max_running"),
     **dict.fromkeys(("leave_in_queue", "on_exit_remove", "max_retries", "deferral_time"), "rerunnable and begin_at"),
+    **dict.fromkeys(("coresize", "core_size"), "core_size"),
     TOKEN_ATTRIBUTE.lower(): "nothing",
+    ONCE_ATTRIBUTE.lower(): "rerunnable",
     BEGIN_ATTRIBUTE.lower(): "begin_at",
     "periodicremovereason": "nothing",
 }
@@ -197,8 +199,12 @@ def submit_description(submission: Submission, script: str) -> str:
         lines["priority"] = str(job.priority)
     if job.account is not None:
         lines["accounting_group"] = job.account
+    if job.limits.core_bytes is not None:  # HTCondor's own limit is 0, and the shepherd can only lower it
+        lines["coresize"] = str(job.limits.core_bytes)
     if job.hold:
         lines["hold"] = "True"
+    if not job.rerunnable:
+        lines[f"+{ONCE_ATTRIBUTE}"] = "True"
     if submission.max_running is not None:
         lines["max_materialize"] = str(submission.max_running)
     lines |= {name: value for name, value in given.items() if name.lower() not in _JOINED}
