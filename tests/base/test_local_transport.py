@@ -47,7 +47,7 @@ class TestWatchByLooking(WatchSuite):
 
     @pytest.fixture
     def transport(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
-        monkeypatch.setattr("jobyard.transports.watch._Inotify.open", classmethod(lambda cls: None))
+        monkeypatch.setattr("jobyard.node.watching.Inotify.open", classmethod(lambda cls: None))
         made = LocalTransport(look_every_s=0.01)
         yield made
         made.close()
@@ -207,14 +207,14 @@ def test_an_overflow_of_the_kernels_queue_loses_no_name(tmp_path: Path, monkeypa
         folder.mkdir()
     with FolderWatch("local") as watch:
         watch.add(map(str, folders))
-        assert watch._inotify is not None
-        real = watch._inotify.read
+        assert watch.watcher._inotify is not None
+        real = watch.watcher._inotify.read
 
         def overflown() -> list[tuple[int, int, bytes]]:
             lost = list(real())
             return [(-1, 0x4000, b"")] if lost else []
 
-        monkeypatch.setattr(watch._inotify, "read", overflown)
+        monkeypatch.setattr(watch.watcher._inotify, "read", overflown)
         for folder in folders:
             (folder / f"f{folder.name}").write_bytes(b"")
         found = watch.wait(10)
@@ -223,8 +223,8 @@ def test_an_overflow_of_the_kernels_queue_loses_no_name(tmp_path: Path, monkeypa
 
 def test_folders_beyond_the_kernels_watches_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FolderWatch("local", look_every_s=0.01) as watch:
-        assert watch._inotify is not None
-        monkeypatch.setattr(watch._inotify, "add", lambda path: None)
+        assert watch.watcher._inotify is not None
+        monkeypatch.setattr(watch.watcher._inotify, "add", lambda path: None)
         watch.add([str(tmp_path)])
         (tmp_path / "file").write_bytes(b"")
         await_names(watch, {"file"})
@@ -243,11 +243,11 @@ def test_a_folder_under_two_names_is_watched_under_both(tmp_path: Path) -> None:
 
 
 def test_looking_costs_one_stat_of_a_quiet_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobyard.transports.watch._YOUNG_S", -1.0)  # a time stamp is fine enough here
-    listings: list[str] = []
+    monkeypatch.setattr("jobyard.node.watching._YOUNG_S", -1.0)  # a time stamp is fine enough here
+    listings: list[bytes] = []
     real = os.listdir
 
-    def listdir(path: str) -> list[str]:
+    def listdir(path: bytes) -> list[bytes]:
         listings.append(path)
         return real(path)
 
@@ -274,25 +274,25 @@ def test_a_coarse_time_stamp_hides_no_name(tmp_path: Path) -> None:
 
 def test_a_shared_file_system_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What another machine writes is seen, and what this one writes is told at once, and once."""
-    monkeypatch.setattr("jobyard.transports.watch._file_system", lambda folder: "nfs4")
+    monkeypatch.setattr("jobyard.node.watching.file_system", lambda folder: "nfs4")
     with FolderWatch("local", look_every_s=3600.0) as watch:
         watch.add([str(tmp_path)])
         watch.wait(0)
         (tmp_path / "here").write_bytes(b"")
         assert [item.name for item in watch.wait(10)] == ["here"]
-        watch._look_every_s, watch._next_look = 0.0, 0.0
+        watch.watcher._look_every_s, watch.watcher._next_look = 0.0, 0.0
         assert list(watch.wait(0)) == []
-        assert watch._inotify is not None
-        watch._inotify.remove(watch._descriptors[str(tmp_path)])  # from now on as if another machine wrote
+        assert watch.watcher._inotify is not None
+        watch.watcher._inotify.remove(watch.watcher._descriptors[os.fsencode(tmp_path)])  # from now on as if another machine wrote
         (tmp_path / "there").write_bytes(b"")
         assert [item.name for item in watch.wait(10)] == ["there"]
 
 
 def test_the_file_system_is_told_by_the_longest_mount_point(tmp_path: Path) -> None:
-    from jobyard.transports.watch import _file_system
+    from jobyard.node.watching import file_system
 
-    assert _file_system("/proc/self") == "proc"
-    assert _file_system(str(tmp_path)) not in ("", "proc")
+    assert file_system(b"/proc/self") == "proc"
+    assert file_system(os.fsencode(tmp_path)) not in ("", "proc")
 
 
 def test_a_forked_child_neither_kills_nor_waits_for_what_is_its_parents(tmp_path: Path) -> None:
@@ -330,8 +330,8 @@ def test_a_folder_away_for_a_while_is_looked_at_again(tmp_path: Path, monkeypatc
     """A network file system that fails for a moment: no name is lost, and nothing is raised."""
     real, away = os.stat, threading.Event()
 
-    def stat(path: str, **more: object) -> os.stat_result:
-        if away.is_set() and path == str(tmp_path):
+    def stat(path: bytes, **more: object) -> os.stat_result:
+        if away.is_set() and path == os.fsencode(tmp_path):
             raise OSError(116, "Stale file handle")
         return real(path)
 
@@ -349,7 +349,7 @@ def test_one_thread_waits_at_a_time(tmp_path: Path) -> None:
     with FolderWatch("local") as watch:
         waiter = threading.Thread(target=watch.wait, args=(None,))
         waiter.start()
-        while not watch._waiting:
+        while not watch.watcher._waiting:
             time.sleep(0.001)
         with pytest.raises(RuntimeError, match="one thread"):
             watch.wait(0)

@@ -182,6 +182,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str] = {}
     without: tuple[str, ...] = ()  # variables that would change what the command does; one that ends with "_" is a prefix
     timeout_s: float = 60.0
+    finish: bool = False  # it goes on where the link to the host breaks: half of a submission is worse than all of it
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

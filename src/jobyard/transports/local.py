@@ -34,7 +34,7 @@ from .base import (
 from .process import Pump, end, reap_left, signal_group
 from .watch import FolderWatch
 
-__all__ = ["LocalTransport"]
+__all__ = ["LocalTransport", "reading", "replacing", "told", "write_all"]
 
 _CHUNK = 1 << 18
 
@@ -168,28 +168,28 @@ class LocalTransport:
     def _copy(self, source: str, target: str, mode: int) -> None:
         limit_s = self._timeouts.transfer_s
         deadline = None if limit_s is None else time.monotonic() + limit_s
-        with self._reading(source, follow=True) as reader, self._replacing(target, mode) as writer:
+        with reading(self.name, source) as reader, replacing(self.name, target, mode) as writer:
             while True:
                 if deadline is not None and time.monotonic() >= deadline:
                     raise TransferTimeout(
                         f"{self.name}: {printable(source)} was not copied to {printable(target)} within {limit_s:g} s; "
                         "try again, or allow more time"
                     )
-                with self._told("read", source):
+                with told(self.name, "read", source):
                     chunk = os.read(reader, _CHUNK)
                 if not chunk:
                     return
-                with self._told("write", target):
-                    _write_all(writer, chunk)
+                with told(self.name, "write", target):
+                    write_all(writer, chunk)
 
     def write_file(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         self._check_open()
-        with self._replacing(absolute(self.name, path), mode) as writer, self._told("write", path):
-            _write_all(writer, content)
+        with replacing(self.name, absolute(self.name, path), mode) as writer, told(self.name, "write", path):
+            write_all(writer, content)
 
     def read_range(self, path: str, start: int = 0, length: int | None = None, *, follow: bool = True) -> bytes:
         self._check_open()
-        with self._reading(absolute(self.name, path), follow) as reader, self._told("read", path):
+        with reading(self.name, absolute(self.name, path), follow=follow) as reader, told(self.name, "read", path):
             parts: list[bytes] = []
             left = length
             while left is None or left > 0:
@@ -203,13 +203,13 @@ class LocalTransport:
 
     def stat(self, path: str, *, follow: bool = True) -> FileStat:
         self._check_open()
-        with self._told("look at", absolute(self.name, path)):
+        with told(self.name, "look at", absolute(self.name, path)):
             return _file_stat(os.stat(path, follow_symlinks=follow))
 
     def list(self, folder: str) -> Mapping[str, FileStat]:
         self._check_open()
         found: dict[str, FileStat] = {}
-        with self._told("list", absolute(self.name, folder)), os.scandir(folder) as entries:
+        with told(self.name, "list", absolute(self.name, folder)), os.scandir(folder) as entries:
             for entry in entries:
                 try:
                     found[entry.name] = _file_stat(entry.stat(follow_symlinks=False))
@@ -236,7 +236,7 @@ class LocalTransport:
 
     def remove(self, path: str, *, tree: bool = False) -> None:
         self._check_open()
-        with self._told("remove", absolute(self.name, path)):
+        with told(self.name, "remove", absolute(self.name, path)):
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 os.unlink(path)
             elif tree:
@@ -247,7 +247,7 @@ class LocalTransport:
     def rename(self, source: str, target: str) -> None:
         self._check_open()
         absolute(self.name, target)
-        with self._told("rename", absolute(self.name, source)):
+        with told(self.name, "rename", absolute(self.name, source)):
             os.replace(source, target)
 
     def watch(self, folders: Iterable[str] = (), *, prefix: str = "") -> FolderWatch:
@@ -284,45 +284,57 @@ class LocalTransport:
         if self._closed:
             raise TransportClosed(f"{self.name}: this transport was closed; open another")
 
-    @contextmanager
-    def _told(self, doing: str, path: str) -> Iterator[None]:
-        try:
-            yield
-        except PathError:
-            raise
-        except OSError as error:
-            raise path_error(self.name, doing, path, error) from error
 
-    @contextmanager
-    def _reading(self, path: str, follow: bool) -> Iterator[int]:
-        with self._told("read", path):
-            # without O_NONBLOCK the opening of a pipe waits for its writer
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+@contextmanager
+def told(host: str, doing: str, path: str) -> Iterator[None]:
+    """What the operating system refuses is a PathError."""
+    try:
+        yield
+    except PathError:
+        raise
+    except OSError as error:
+        raise path_error(host, doing, path, error) from error
+
+
+@contextmanager
+def reading(host: str, path: str, *, follow: bool = True) -> Iterator[int]:
+    """A descriptor to read a regular file from. PathError: it is none, or cannot be read."""
+    with told(host, "read", path):
+        # without O_NONBLOCK the opening of a pipe waits for its writer
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise PathError(f"{host}: {printable(path)} is not a regular file; only those are read", filename=path)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def replacing(host: str, path: str, mode: int) -> Iterator[int]:
+    """A descriptor to write to; on leaving, what was written takes the name, or, after an error, is gone."""
+    part = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
+    with told(host, "write", path):
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise PathError(f"{self.name}: {printable(path)} is not a regular file; only those are read", filename=path)
             yield fd
+            with told(host, "write", path):
+                os.fchmod(fd, mode)
         finally:
             os.close(fd)
+        with told(host, "write", path):
+            os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise
 
-    @contextmanager
-    def _replacing(self, path: str, mode: int) -> Iterator[int]:
-        """A descriptor to write to; on leaving, what was written takes the name, or, after an error, is gone."""
-        part = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
-        with self._told("write", path):
-            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            try:
-                yield fd
-                with self._told("write", path):
-                    os.fchmod(fd, mode)
-            finally:
-                os.close(fd)
-            with self._told("write", path):
-                os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
+
+def write_all(fd: int, content: bytes | memoryview) -> None:
+    """Write all of it. OSError."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(fd, left) :]
 
 
 def _named(variable: str, names: tuple[str, ...]) -> bool:
@@ -341,9 +353,3 @@ def _file_stat(found: os.stat_result) -> FileStat:
     else:
         kind = FileKind.LINK if stat.S_ISLNK(found.st_mode) else FileKind.OTHER
     return FileStat(kind, found.st_size, found.st_mtime, stat.S_IMODE(found.st_mode), found.st_uid)
-
-
-def _write_all(fd: int, content: bytes) -> None:
-    left = memoryview(content)
-    while left:
-        left = left[os.write(fd, left) :]
