@@ -1,0 +1,82 @@
+"""Slurm as a Scheduler: the dialect's commands, and the states that Slurm itself does not look at before it acts."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+
+from ...errors import JobyardError, SchedulerUnavailable, TransportError, UnknownJob, WrongState
+from ...job import By, JobState
+from ...transports.base import Transport
+from ..base import Action, Row, Submission, Traits
+from ..command import CommandOptions, CommandScheduler
+from .dialect import SlurmDialect
+from .states import HELD_BY_USER
+from .tables import Marks
+
+__all__ = ["SlurmScheduler"]
+
+
+class SlurmScheduler(CommandScheduler):
+    """Scheduler of jobyard.schedulers.base for Slurm.
+
+    ``scontrol`` holds a running job, releases one that nobody holds, and ``scancel`` tries for a minute to signal one that waits,
+    all without a complaint. So the queue is asked first, and only jobs in the right state are acted on.
+    """
+
+    dialect: SlurmDialect
+
+    def __init__(self, transport: Transport, options: CommandOptions | None = None) -> None:
+        super().__init__(SlurmDialect(Marks(secrets.token_hex(6))), transport, options)
+
+    def traits_of(self, submission: Submission) -> Traits:
+        """The Traits of one submission."""
+        return self.dialect.traits_of(submission)
+
+    def control(self, action: Action, native_ids: Sequence[str], *, signal: int | None = None) -> Mapping[str, JobyardError | None]:
+        ids = list(dict.fromkeys(native_ids))
+        if action is Action.CANCEL or not ids:
+            return super().control(action, ids, signal=signal)
+        try:
+            rows = {row.native_id: row for row in self.query(ids).rows}
+        except (SchedulerUnavailable, TransportError) as error:
+            return dict.fromkeys(ids, error)
+        answers = {native_id: _objection(action, native_id, rows.get(native_id)) for native_id in ids}
+        able = [native_id for native_id in ids if answers[native_id] is None]
+        if able:
+            answers.update(super().control(action, able, signal=signal))
+        return {native_id: answers[native_id] for native_id in ids}
+
+
+_ALLOWED = {
+    Action.HOLD: "a job that waits",
+    Action.RELEASE: "a job that its user holds",
+    Action.SUSPEND: "a running job",
+    Action.RESUME: "a suspended job",
+    Action.SIGNAL: "a running job",
+    Action.REQUEUE: "a running job",
+}
+
+
+def _objection(action: Action, native_id: str, row: Row | None) -> JobyardError | None:
+    """Why this cannot be done to a job in that state; None: it can."""
+    if row is None:
+        return UnknownJob(f"slurm cannot {action} job {native_id}: its queue does not list it")
+    state = row.state
+    if state is None:  # a word that is not known: Slurm shall judge
+        return None
+    match action:
+        case Action.HOLD:
+            good = state.waiting and not row.ended
+        case Action.RELEASE:
+            good = row.native_state == "PENDING" and row.reason == HELD_BY_USER
+        case Action.SUSPEND:
+            good = state is JobState.RUNNING
+        case Action.RESUME:
+            good = state is JobState.SUSPENDED and row.by is not By.SYSTEM
+        case _:
+            good = state in (JobState.RUNNING, JobState.SUSPENDED)
+    if good:
+        return None
+    shown = row.native_state + (f", {row.reason}" if row.reason else "")
+    return WrongState(f"slurm cannot {action} job {native_id}, which is {shown}; that is for {_ALLOWED[action]}")

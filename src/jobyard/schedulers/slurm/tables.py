@@ -1,0 +1,242 @@
+"""The answers of squeue and sacct, row by row. Pure.
+
+Both commands are asked for fields that end with a mark which no job's name or folder can hold (``Marks``), and for a header, so
+that an answer without one is none. A row that cannot be read costs that row; text without our marks is somebody else's (a
+wrapper's greeting) and says nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ...errors import SchedulerUnavailable
+from ...job import Usage
+from ..base import Answer, Row
+from .ids import expanded
+from .states import ending_of, said
+
+__all__ = ["ACCOUNT_FIELDS", "QUEUE_FIELDS", "Marks", "account_answer", "account_format", "queue_answer", "queue_format"]
+
+# By their names for squeue --Format, all of them in 20.11 and since. The name comes last, and only where jobs are listed.
+QUEUE_FIELDS = ("JobArrayID", "State", "Reason", "RestartCnt", "exit_code", "SubmitTime", "StartTime", "WorkDir")
+# By their names for sacct --format, all of them in 20.11 and since.
+ACCOUNT_FIELDS = (
+    "JobID", "State", "ExitCode", "Reason", "Submit", "Start", "End", "ElapsedRaw", "UserCPU", "SystemCPU", "MaxRSS", "NodeList",
+    "AllocTRES", "WorkDir",
+)  # fmt: skip
+
+_TOKEN = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_TIME = re.compile(r"[0-9]{1,12}", re.ASCII)
+_STEP = re.compile(r"([0-9]+(?:_[0-9]+)?)\.[A-Za-z0-9_+]+", re.ASCII)
+_DURATION = re.compile(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,3}):)?([0-9]{1,5}):([0-9]{1,2}(?:\.[0-9]{1,9})?)", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([KMGTP]?)", re.ASCII)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """What ends a field, and a row: made anew for each scheduler that is opened, so that nobody can have named a job so."""
+
+    secret: str = "0"
+
+    @property
+    def field(self) -> str:
+        """Ends each field but the last."""
+        return f"|{self.secret}|"
+
+    @property
+    def row(self) -> str:
+        """Ends the last field of squeue's rows."""
+        return f"#{self.secret}#"
+
+
+def queue_format(marks: Marks, *, name: bool = False) -> str:
+    """The value of ``--Format``. Width 0: nothing is cut, nothing padded."""
+    fields = (*QUEUE_FIELDS, "Name") if name else QUEUE_FIELDS
+    return ",".join(f"{field}:0{marks.row if field is fields[-1] else marks.field}" for field in fields)
+
+
+def account_format() -> str:
+    """The value of ``--format``."""
+    return ",".join(ACCOUNT_FIELDS)
+
+
+def queue_answer(text: str, marks: Marks, *, name: bool = False) -> Answer:
+    """The rows of squeue. SchedulerUnavailable where the header is missing."""
+    count = len(QUEUE_FIELDS) + name
+    rows: list[Row] = []
+    unparsed: list[str] = []
+    header = False
+    *records, rest = text.split(marks.row)
+    for record in records:
+        fields = record.split(marks.field)
+        before, _, fields[0] = fields[0].rpartition("\n")
+        if marks.field in before:  # a row that was cut short, and the next
+            unparsed.append(before)
+        if len(fields) != count:
+            unparsed.append(record)
+        elif fields[0] == "JOBID":
+            header = True
+        else:
+            found = _queue_rows(fields)
+            rows.extend(found)
+            if not found:
+                unparsed.append(record)
+    if not header:
+        raise SchedulerUnavailable("it printed no table")
+    if marks.secret in rest:
+        unparsed.append(rest)
+    return Answer(rows=tuple(rows), unparsed=tuple(line.strip() for line in unparsed), complete=not unparsed)
+
+
+def _queue_rows(fields: Sequence[str]) -> list[Row]:
+    """A row for each job that the line stands for."""
+    native_id, word, reason, restarts, exit_text, submitted, started, folder = fields[:8]
+    meaning = said(word, reason)
+    if not re.fullmatch(r"[A-Z_]{2,40}", word, re.ASCII):
+        return []
+    attempt = int(restarts) + 1 if re.fullmatch(r"[0-9]{1,6}", restarts, re.ASCII) else None
+    submitted_at = _moment(submitted)
+    # A job that waits shows when it is expected to start.
+    began_at = _moment(started) if meaning.cause is not None or word in ("RUNNING", "COMPLETING", "STOPPED", "SUSPENDED") else None
+    ending = ending_of(meaning, word, reason, exit_text, submitted_at=submitted_at, began_at=began_at, attempt=attempt)
+    return [
+        Row(
+            native_id=one,
+            state=meaning.state,
+            by=meaning.by,
+            native_state=word,
+            reason=None if reason in ("", "None", "(null)") else reason,
+            token=_token(folder),
+            name=fields[8] if len(fields) > 8 else None,
+            attempt=attempt,
+            ended=ending is not None,
+            ending=ending,
+            submitted_at=submitted_at,
+            began_at=began_at,
+        )
+        for one in expanded(native_id)
+    ]
+
+
+def account_answer(text: str, marks: Marks) -> Answer:
+    """The rows of sacct, each job's steps added up. SchedulerUnavailable where the header is missing.
+
+    Of several runs of a job it prints the last, unless it is asked for duplicates.
+    """
+    jobs: dict[str, Mapping[str, str]] = {}
+    steps: dict[str, list[Mapping[str, str]]] = {}
+    unparsed: list[str] = []
+    header = ""
+    pending = ""
+    for line in text.split("\n"):
+        if pending and _begins(line, marks):  # the row before was cut short
+            unparsed.append(pending)
+            pending = ""
+        record = pending + line
+        missing = len(ACCOUNT_FIELDS) - record.count(marks.field)  # each field ends with it (--parsable)
+        if marks.field not in record:
+            continue
+        if missing > 0:
+            pending = record + "\n"  # a folder's name may hold a new line
+            continue
+        pending = ""
+        fields = record.split(marks.field)
+        if missing < 0 or fields[-1]:
+            unparsed.append(record)
+            continue
+        found = dict(zip(ACCOUNT_FIELDS, fields, strict=False))
+        if fields[0] == "JobID":
+            header = fields[0]
+        elif step := _STEP.fullmatch(fields[0]):
+            steps.setdefault(step[1], []).append(found)
+        elif expanded(fields[0]) and re.match(r"[A-Z_]{2,40}( by [0-9]+)?$", found["State"], re.ASCII):
+            jobs[fields[0]] = found
+        else:
+            unparsed.append(record)
+    if not header:
+        raise SchedulerUnavailable("it printed no table")
+    if pending:
+        unparsed.append(pending)
+    rows = [row for native_id, found in jobs.items() for row in _account_rows(native_id, found, steps.get(native_id, ()))]
+    return Answer(rows=tuple(rows), unparsed=tuple(line.strip() for line in unparsed), complete=not unparsed)
+
+
+def _begins(line: str, marks: Marks) -> bool:
+    """The line begins a row."""
+    first = line.split(marks.field, 1)[0]
+    return bool(expanded(first) or _STEP.fullmatch(first)) and marks.field in line
+
+
+def _account_rows(native_id: str, found: Mapping[str, str], steps: Sequence[Mapping[str, str]]) -> list[Row]:
+    word, reason = found["State"], found["Reason"]
+    meaning = said(word, "DependencyNeverSatisfied" if word == "CANCELLED" and reason == "Dependency" else reason)
+    submitted_at, began_at = _moment(found["Submit"]), _moment(found["Start"])
+    sizes = [size for step in steps if (size := _size(step["MaxRSS"])) is not None]
+    native = {name: found[name] for name in ("State", "ExitCode", "ElapsedRaw", "AllocTRES", "NodeList") if found[name]}
+    usage = Usage(
+        wall_s=_moment(found["ElapsedRaw"]),
+        user_s=_duration(found["UserCPU"]),
+        system_s=_duration(found["SystemCPU"]),
+        max_rss_bytes=max(sizes, default=None),
+        native=native,
+    )
+    host = found["NodeList"] if found["NodeList"] not in ("", "None assigned") else None
+    ending = ending_of(
+        meaning,
+        word,
+        reason,
+        found["ExitCode"],
+        usage=usage,
+        submitted_at=submitted_at,
+        began_at=began_at,
+        ended_at=_moment(found["End"]),
+        host=host,
+    )
+    return [
+        Row(
+            native_id=one,
+            state=meaning.state,
+            by=meaning.by,
+            native_state=word,
+            reason=None if reason in ("", "None", "(null)") else reason,
+            token=_token(found["WorkDir"]),
+            ended=ending is not None,
+            ending=ending,
+            submitted_at=submitted_at,
+            began_at=began_at if meaning.state is None or not meaning.state.waiting else None,
+        )
+        for one in expanded(native_id)
+    ]
+
+
+# Fields -------------------------------------------------------------------------------------------------------------
+
+
+def _token(folder: str) -> str | None:
+    """The job's folder is the working directory; its last component is the token."""
+    last = os.path.basename(folder)
+    return last if _TOKEN.fullmatch(last) else None
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch, or a number of seconds; None for ``N/A``, ``Unknown``, ``None``."""
+    return float(text) if _TIME.fullmatch(text) else None
+
+
+def _duration(text: str) -> float | None:
+    """Seconds of ``[D-][HH:]MM:SS[.sss]``."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        return None
+    days, hours, minutes = (int(part or 0) for part in match.groups()[:3])
+    return days * 86400.0 + hours * 3600.0 + minutes * 60.0 + float(match[4])
+
+
+def _size(text: str) -> int | None:
+    """Bytes of ``3308K``, ``1.50M``."""
+    match = _SIZE.fullmatch(text)
+    return int(float(match[1]) * _UNITS[match[2]]) if match is not None else None
