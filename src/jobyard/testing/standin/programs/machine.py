@@ -121,11 +121,12 @@ class Machine:
 
     def _spawn(self, job: Job, environment: dict[str, str]) -> int:
         spec = job.spec
-        out = os.open(spec.out, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # Relative names lie in the job's folder, as with the schedulers that it stands in for.
+        out = os.open(os.path.join(spec.folder, spec.out), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         err = out
         try:
             if spec.err is not None:
-                err = os.open(spec.err, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                err = os.open(os.path.join(spec.folder, spec.err), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             process = subprocess.Popen(
                 ["/bin/sh", os.path.join(self.spool, str(spec.number)), *spec.words],
                 stdin=subprocess.DEVNULL,
