@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .config import state_dir, work_root
 from .contact import Contact, register_options
 from .description import describe
@@ -43,7 +45,9 @@ from .session import Watch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .handles import Job
     from .job import Ending, JobDescription
+    from .session import Session
     from .transports.base import Transport
 
 __all__ = [
@@ -74,6 +78,7 @@ __all__ = [
     "find_known",
     "finish_cancelled",
     "is_here",
+    "job_folder",
     "local_transport",
     "open_scheduler",
     "recorded_endings",
@@ -81,7 +86,9 @@ __all__ = [
     "scheduler_names",
     "schedulers_found",
     "signal_name",
+    "ssh_transport",
     "state_dir",
+    "submit_in_own_folder",
     "work_root",
 ]
 
@@ -91,6 +98,47 @@ def local_transport() -> Transport:
     from .transports.local import LocalTransport  # here: most programs never need it
 
     return LocalTransport()
+
+
+def ssh_transport(
+    host: str,
+    *,
+    user: str | None = None,
+    port: int | None = None,
+    config: str | None = None,
+    keyfile: str | None = None,
+    connect_s: float | None = None,
+    ignore_host_keys: bool = False,
+) -> Transport:
+    """The transport to a login host, for schedulers that a front makes itself; nothing is connected before it is needed.
+
+    ``config``: a configuration file in place of the user's and the system's. ``keyfile``: the key to log in with, and no other.
+    """
+    from .transports.openssh import OpenSSHTransport, Settings  # here: most programs never need it
+
+    options = () if keyfile is None else (f"IdentityFile={keyfile}", "IdentitiesOnly=yes")
+    settings = Settings(host=host, user=user, port=port, config=config, options=options, ignore_host_keys=ignore_host_keys)
+    if connect_s is not None:
+        settings = msgspec.structs.replace(settings, connect_s=connect_s)
+    return OpenSSHTransport(settings)
+
+
+def submit_in_own_folder(session: Session, description: JobDescription) -> Job:
+    """Session.submit of a job that runs in ``work`` of its own folder, on this machine, too, where ``None`` as the directory means
+    the present one. The folder stays until the job is removed."""
+    keeper = session._keeper_now()
+    return session._board.placed(keeper.submit([session._completed(description)]))[0]
+
+
+def job_folder(job: Job) -> str:
+    """A job's own folder, as its scheduler's host sees it. UnknownJob: it is no longer kept, or has none."""
+    from .errors import UnknownJob
+    from .journal_keeper import JournalKeeper
+
+    keeper = job._session._keeper_now()
+    if not isinstance(keeper, JournalKeeper):
+        raise UnknownJob("jobs of the embedded scheduler have no folder of their own")
+    return keeper.folder(job._key)
 
 
 def recorded_endings(login: str, native_ids: Sequence[str]) -> dict[str, Ending]:

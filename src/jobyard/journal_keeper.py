@@ -249,6 +249,13 @@ class JournalKeeper:
             return out, out
         return out, self._stream(row, description, "stderr", description.stderr)
 
+    def folder(self, key: int) -> str:
+        """The job's folder, as the scheduler's host sees it. UnknownJob: it is no longer kept, or was attached and has none."""
+        submission = self._row(key).submission
+        if submission.kind == FOREIGN:
+            raise UnknownJob("a job that was attached has no folder of ours")
+        return submission.folder
+
     def _row(self, key: int) -> _Named:
         rows = self._journal.rows([key])
         if not rows:
