@@ -31,8 +31,8 @@ chmod 755 "$room" "$room/runs"
 # A copy of the tree, for this run alone.
 run=$(mktemp -d "$room/runs/$bed.XXXXXX")
 trap 'rm -rf "$run"' EXIT
-(cd "$project" && tar -c --exclude=__pycache__ --exclude=.pytest_cache --exclude=bench/out src tests docs examples bench tools testbeds \
-    pyproject.toml README.md CHANGELOG.md Makefile LICENSE* .ci) | tar -x -C "$run"
+(cd "$project" && { tar -c --exclude=__pycache__ --exclude=.pytest_cache --exclude=bench/out src tests docs examples bench tools testbeds \
+    pyproject.toml README.md CHANGELOG.md Makefile LICENSE* .ci || [ $? = 1 ]; }) | tar -x -C "$run"  # 1: a file was edited meanwhile
 mkdir -p "$run/tmp"
 chown -R "$user" "$run"
 chmod 755 "$run"
