@@ -13,7 +13,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from . import journal_changes as changes_
@@ -174,7 +174,8 @@ class Journal:
         Each transition makes the version of each row one more. False where it was accepted already (another process repaired
         it first): nothing is written. UnknownJob where there is no such submission; ValueError where ids and jobs differ in number.
         """
-        return self._store.write(lambda db: changes_.accept(db, token, native_ids, transitions, array_id))
+        # That it was to be sent is on the disk. Were power to fail now, it would be looked up by its token.
+        return self._store.write(lambda db: changes_.accept(db, token, native_ids, transitions, array_id), at_once=False)
 
     def refused(self, token: str) -> None:
         """The scheduler did not take a submission: nothing of it stays. One that was accepted, or is not there, is left alone."""
@@ -390,6 +391,19 @@ class Journal:
         with self._store.reading() as db:
             row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'transitions'").fetchone()
         return int(row[0]) if row else 0
+
+    def news(
+        self, number: int, session: str, keys: Collection[int] = (), most: int = 10_000
+    ) -> tuple[int, list[Fed], list[JobRow], bool]:
+        """All at one moment: the newest transition's number; a session's transitions after that number, at most so many; the rows
+        of these jobs; and whether there may be more transitions."""
+        rows: list[JobRow] = []
+        with self._store.reading() as db:
+            newest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'transitions'").fetchone()
+            found = fed(db, number, session, most)
+            for chunk in in_chunks(sorted(keys)):
+                rows += job_rows(db, f"key IN ({marks(chunk)})", chunk)
+        return (int(newest[0]) if newest else 0), found, rows, len(found) == most
 
     def changed(self) -> bool:
         """Whether anything was committed since the last call, by any process; costs microseconds. The first call says True."""

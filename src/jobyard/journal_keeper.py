@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .contact import Contact
-from .errors import ConfigurationError, InvalidContact, JobyardError, NoScheduler, SchedulerUnavailable, UnknownJob, WrongState
+from .errors import ConfigurationError, InvalidContact, JobyardError, NoScheduler, SchedulerUnavailable, TransportError, UnknownJob, WrongState
 from .evidence import Terms, from_row, ours
 from .job import By, JobDescription, JobState, Observation, Placeholder, Source, Transition
+from .job_folders import JobFolders
 from .journal import Journal, SubmissionRow
 from .journal_rows import FOREIGN
 from .keeper import Entry, Evidence, Placed, Silence, Sink, Update
 from .schedulers.base import Action, Row, Scheduler
-from .script import WorkRoot
 from .submission import Submitter
 from .tracker import SHORTEST_S, Receipts, Tracker
 
@@ -41,7 +41,7 @@ class JournalKeeper:
         self,
         journal: Journal,
         scheduler: Scheduler,
-        work: WorkRoot,
+        work: JobFolders,
         receipts: Receipts,
         session_id: str,
         login: str,
@@ -93,8 +93,9 @@ class JournalKeeper:
         InvalidContact: the journal has no such session, or it belongs to another scheduler. JournalError,
         ConfigurationError: as their texts say.
         """
-        from .config import state_dir, work_root
+        from .config import state_dir
         from .folder_receipts import FolderReceipts
+        from .job_folders import job_folders
 
         journal = Journal(Path(state_dir()) / "journal.db")
         try:
@@ -111,11 +112,12 @@ class JournalKeeper:
             if transport is None:
                 raise NoScheduler(f"{scheduler.name} has no transport; its jobs' folders cannot be followed")
             poll_s = contact.option("poll", SHORTEST_S)
+            work = job_folders(transport, work_dir if work_dir is not None else contact.option("work_dir"))
             return cls(
                 journal,
                 scheduler,
-                WorkRoot(work_dir if work_dir is not None else str(work_root().parent)),
-                FolderReceipts(transport),
+                work,
+                FolderReceipts(transport, work.read_receipts),
                 session_id,
                 login,
                 sink,
@@ -273,7 +275,7 @@ class JournalKeeper:
         directory = description.directory or f"{submission.folder}/work{suffix}"
         if native_id is None and Placeholder.NATIVE_ID in path + directory:
             return None
-        home = os.path.expanduser("~")
+        home = "" if directory.startswith("/") and Placeholder.HOME not in path + directory else self._work.home()
         for mark, value in (
             (Placeholder.HOME, home),
             (Placeholder.INDEX, "" if row.index is None else str(row.index)),
@@ -383,8 +385,8 @@ class JournalKeeper:
                 named = _Named(row.submission, row.position, row.index, row.facts.native_id)
                 for name in ("stdout", "stderr"):
                     suffix = named.index if named.submission.kind == "array" else named.position
-                    with contextlib.suppress(OSError):
-                        os.unlink(f"{row.submission.folder}/{name}.{suffix}")
+                    with contextlib.suppress(OSError, TransportError):
+                        self._work.remove_file(f"{row.submission.folder}/{name}.{suffix}")
         for submission in self._journal.remove(keys):
             self._remove_folder(submission)
 
@@ -393,8 +395,8 @@ class JournalKeeper:
         if submission.kind == FOREIGN:
             return
         try:
-            names = os.listdir(submission.folder)
-        except OSError:
+            names = self._work.names(submission.folder)
+        except (OSError, TransportError):
             return
         if not any(name.split(".")[0] in ("stdout", "stderr", "work") for name in names):
             self._remove_folder(submission)
@@ -402,12 +404,11 @@ class JournalKeeper:
     def _remove_folder(self, submission: SubmissionRow) -> None:
         if submission.kind == FOREIGN:
             return
-        with contextlib.suppress(OSError, ConfigurationError):  # what cannot be removed stays for whoever clears the work folder
+        with contextlib.suppress(OSError, TransportError, ConfigurationError):  # what cannot be removed stays for whoever clears the work folder
             if submission.work_root == self._work.path:
                 self._work.remove(submission.token)
-            elif os.path.isdir(submission.folder):  # JOBYARD_WORK_DIR was another then
-                with WorkRoot(os.path.dirname(submission.work_root)) as other:
-                    other.remove(submission.token)
+            else:
+                self._work.remove_elsewhere(submission.folder, submission.work_root)
 
     def close(self) -> None:
         """Keeper.close."""

@@ -143,10 +143,11 @@ _GATE = _Gate()
 class _Task:
     """A write that waits for its turn in a shared commit."""
 
-    __slots__ = ("done", "error", "result", "work")
+    __slots__ = ("at_once", "done", "error", "result", "work")
 
-    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], at_once: bool) -> None:
         self.work = work
+        self.at_once = at_once
         self.done = threading.Event()
         self.result: Any = None
         self.error: BaseException | None = None
@@ -172,6 +173,7 @@ class Store:
         self._queue_lock = threading.Lock()
         self._batch: list[_Task] = []
         self._committing = False
+        self._synced = True  # the writer's commits are; false while that is not certain
         self._failure: JournalError | None = None
         self._readers: list[sqlite3.Connection] = []
         self._readers_lock = threading.Lock()
@@ -230,7 +232,8 @@ class Store:
             raise JournalError(f"{self.path} is an SQLite file of another program; move it away, or set JOBYARD_STATE_DIR")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_spill = OFF")  # half a transaction in the file would lock out those who read
-        mode = "DELETE" if is_network(os.path.dirname(self.path)) else "WAL"
+        self._wal = not is_network(os.path.dirname(self.path))
+        mode = "WAL" if self._wal else "DELETE"
         if self._patiently(lambda: connection.execute("PRAGMA journal_mode").fetchone()[0]).upper() != mode:
             self._patiently(lambda: connection.execute(f"PRAGMA journal_mode = {mode}").fetchone())
         if version < schema.SCHEMA_VERSION:
@@ -339,13 +342,15 @@ class Store:
 
     # writing
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def write(self, work: Callable[[sqlite3.Connection], T], *, at_once: bool = True) -> T:
         """Do it within a transaction, durable when this returns; threads that write at the same time share one commit.
 
+        Without ``at_once`` it survives the end of every process when this returns, and a failure of power after the next write
+        that is to be durable.
         ``work`` may be called again where its transaction had to be given up; it must touch nothing but the connection.
         """
         self._ready()
-        task = _Task(work)
+        task = _Task(work, at_once)
         with self._queue_lock:
             self._queue.append(task)
         try:
@@ -380,6 +385,7 @@ class Store:
             with self.errors():
                 if self._closed:
                     raise JournalError(f"the journal {self.path} was closed")
+                self._set_sync(any(task.at_once for task in self._batch))
                 self._begin(self._writer)
                 for task in self._batch:
                     self._run(task)
@@ -388,6 +394,16 @@ class Store:
         except JournalError as error:
             self._failure = error
         self._finish()
+
+    def _set_sync(self, at_once: bool) -> None:
+        """With a rollback journal every commit is synced: without that, a failure of power may harm the file itself."""
+        if at_once or not self._wal:
+            if not self._synced:
+                self._writer.execute("PRAGMA synchronous = FULL")
+                self._synced = True
+        elif self._synced:
+            self._synced = False  # first: Ctrl-C may come between
+            self._writer.execute("PRAGMA synchronous = NORMAL")
 
     def _finish(self) -> None:
         """Tell the writes of the last turn how it ended, also where that turn was interrupted. May be interrupted itself."""

@@ -136,8 +136,7 @@ class Tracker:
         """Track these newly accepted jobs; the queue is asked soon."""
         with self._lock:
             self._load()
-            self._take_rows(self._journal.rows(keys))
-            self._feed()
+            self._feed(frozenset(keys))
             self._soon(self._shortest_s)
         self._receipts.wake()
 
@@ -287,22 +286,22 @@ class Tracker:
 
     # What was written ---------------------------------------------------------------------------------------------------------
 
-    def _feed(self) -> None:
+    def _feed(self, new: frozenset[int] = frozenset()) -> None:
         """Tell what was written of this session's jobs, by us or by other processes, in the order in which it was written."""
-        if self._journal.changed():
+        if self._journal.changed() or new:
             self._unfed = True
-        if not self._unfed:
-            return
-        newest = self._journal.last_change()  # those of other sessions up to there are never looked at again
-        while fed := self._journal.changes_since(self._fed, session=self._session_id):
-            self._fed = fed[-1].number
+        more = self._unfed
+        while more:
+            newest, fed, rows, more = self._journal.news(self._fed, self._session_id, new)
+            self._take_rows(rows)
+            self._fed = fed[-1].number if more else max(self._fed, newest)  # those of other sessions are never looked at again
             told = [(one.key, one.transition) for one in fed]
             self._deliver([Update(key, made.state, made.at, made.by, made.ending, made.reason) for key, made in told])
             for key, made in told:
                 if made.state.final:
                     self._forget(key)
-            self._take_rows(self._journal.rows({key for key, _ in told} - self._written))
-        self._fed = max(self._fed, newest)
+            if others := {key for key, _ in told} - self._written - new:
+                self._take_rows(self._journal.rows(others))
         self._unfed = False
         self._written.clear()
 

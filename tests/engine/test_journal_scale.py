@@ -34,6 +34,12 @@ def best(work: Callable[[], object]) -> float:
     return min(times)
 
 
+def plain(journal: Journal) -> float:
+    """What SQLite alone takes to count and add up all jobs: the measure for the others, on this machine and now."""
+    with journal._store.reading() as db:
+        return best(lambda: db.execute("SELECT sum(length(state)), sum(at) FROM jobs").fetchone())
+
+
 def test_reopening_a_session(big: tuple[Journal, str]) -> None:
     journal, session = big
 
@@ -45,13 +51,13 @@ def test_reopening_a_session(big: tuple[Journal, str]) -> None:
         assert found[-1] == (JOBS, QUEUED)
         again.close()
 
-    assert best(reopen) < 0.9
+    assert best(reopen) < 40 * plain(journal)
 
 
 def test_the_newest_fifty(big: tuple[Journal, str]) -> None:
     journal, session = big
     assert [one.index for one in journal.entries(session, newest=50)] == list(range(JOBS - 50, JOBS))
-    assert best(lambda: journal.entries(session, newest=50)) < 0.06
+    assert best(lambda: journal.entries(session, newest=50)) < plain(journal)
 
 
 @pytest.mark.parametrize(
