@@ -41,6 +41,7 @@ from .schedulers.base import (
     Traits,
 )
 from .session import Watch
+from .transports.base import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from .handles import Job
     from .job import Ending, JobDescription
     from .session import Session
-    from .transports.base import Transport
 
 __all__ = [
     "Accepted",
@@ -73,6 +73,7 @@ __all__ = [
     "Submission",
     "Traits",
     "Transition",
+    "Transport",
     "Watch",
     "describe",
     "find_known",
