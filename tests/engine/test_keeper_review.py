@@ -163,11 +163,11 @@ def test_what_could_not_be_told_is_told_in_the_next_step(rig: Rig, monkeypatch: 
     other.receipts.write(other.token(key), 0, other.ended(key, 3))
     other.step()
 
-    def busy(*arguments: object, **named: object) -> list[Any]:
+    def busy(*arguments: object, **named: object) -> None:
         raise JournalError("another process has held the journal for 60 s")
 
     with monkeypatch.context() as patch:
-        patch.setattr(rig.journal, "changes_since", busy)
+        patch.setattr(rig.journal, "news", busy)
         with pytest.raises(JournalError):
             rig.step()
     rig.step()
