@@ -45,6 +45,7 @@ class Board:
         self._lock = threading.Lock()
         self._jobs: dict[int, Job] = {}
         self._ready: dict[int, Job] = {}  # ended, and as far as we know not reaped
+        self.gives = True  # they are kept for ``take``; a front that never takes any need not pay for it
         self._unfinished = 0
         self._listeners: list[Completed] = []
         self._futures: dict[int, concurrent.futures.Future[Ending]] = {}
@@ -91,12 +92,18 @@ class Board:
             job = self._jobs[key] = Job(self._session, key, native_id, state)
             job._by, job._ending = by, ending
             if state in FINAL:
-                self._ready[key] = job
+                if self.gives:
+                    self._ready[key] = job
             else:
                 self._unfinished += 1
         elif job._native_id is None:
             job._native_id = native_id
         return job
+
+    def met(self) -> list[Job]:
+        """All of them, in the order in which they were met."""
+        with self._lock:
+            return list(self._jobs.values())
 
     def forget(self, jobs: Iterable[Job]) -> None:
         """These were removed."""
@@ -243,7 +250,8 @@ class Board:
                 job._ending = update.ending
                 job._state = state
                 if state in FINAL:
-                    self._ready[update.key] = job
+                    if self.gives:
+                        self._ready[update.key] = job
                     self._unfinished -= 1
                     if self._listeners or self._futures or self._awaited:
                         ended.append((job, update.ending))

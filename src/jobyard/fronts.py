@@ -5,7 +5,7 @@ A front imports ``jobyard`` and this module, and nothing beneath them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -78,18 +78,23 @@ __all__ = [
     "describe",
     "find_known",
     "finish_cancelled",
+    "follower",
+    "forget_ending",
     "is_here",
     "job_folder",
     "local_transport",
+    "met",
     "open_scheduler",
     "recorded_endings",
     "register_options",
     "scheduler_names",
     "schedulers_found",
+    "set_follower",
     "signal_name",
     "ssh_transport",
     "state_dir",
     "submit_in_own_folder",
+    "take_none",
     "work_root",
 ]
 
@@ -152,6 +157,32 @@ def recorded_endings(login: str, native_ids: Sequence[str]) -> dict[str, Ending]
         return journal.endings(login, native_ids)
     finally:
         journal.close()
+
+
+def follower(job: Job) -> Any:
+    """What ``set_follower`` put there; None where nothing is."""
+    return job._follower
+
+
+def set_follower(job: Job, follower: object) -> None:
+    """Keep something with a session's job, for as long as the session keeps the job: at 10^5 jobs a table costs more."""
+    job._follower = follower
+
+
+def met(session: Session) -> list[Job]:
+    """The jobs of a session that this process has met, in that order; nobody is asked."""
+    return session._board.met()
+
+
+def take_none(session: Session) -> None:
+    """Nobody will call ``take`` of this session here: nothing is kept for it."""
+    session._board.gives = False
+
+
+def forget_ending(job: Job) -> None:
+    """Keep a finished job's ending no longer in this process, where it takes more than all else of the job together:
+    ``job.ending`` asks for it again."""
+    job._ending = None
 
 
 def finish_cancelled(description: JobDescription) -> tuple[bool, str | None]:

@@ -22,7 +22,7 @@ FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
 class Job:
     """A job, or one task of an array. Made by a session, never by its user. Awaitable: ``ending = await job``."""
 
-    __slots__ = ("_by", "_ending", "_key", "_native_id", "_session", "_state")
+    __slots__ = ("_by", "_ending", "_follower", "_key", "_native_id", "_session", "_state")
 
     def __init__(self, session: Session, key: int, native_id: str | None, state: JobState = JobState.NEW) -> None:
         self._session = session
@@ -31,6 +31,7 @@ class Job:
         self._state = state
         self._by: By | None = None
         self._ending: Ending | None = None
+        self._follower: Any = None  # what a front keeps with it (fronts.py)
 
     def __repr__(self) -> str:
         return f"<jobyard.Job {self._native_id} {self._state}>"

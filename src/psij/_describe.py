@@ -68,7 +68,7 @@ def describe(
     ``prefixes``: those of custom attributes that are meant for this executor; ``scheduler``: the engine's name of its own.
     InvalidJobException names what cannot be said. Launchers are left to the caller.
     """
-    directory = spec.directory
+    directory, given = spec.directory, spec._attributes_seen
     stdout = "/dev/null" if spec.stdout_path is None else str(spec.stdout_path)
     stderr = "/dev/null" if spec.stderr_path is None else str(spec.stderr_path)
     joined = stdout == stderr and stdout != "/dev/null"
@@ -85,9 +85,9 @@ def describe(
             join_streams=joined,
             resources=_resources(spec),
             limits=_limits(spec, here),
-            queue=spec.attributes.queue_name if spec.attributes else None,
-            account=spec.attributes.account if spec.attributes else None,
-            reservation=spec.attributes.reservation_id if spec.attributes else None,
+            queue=given.queue_name if given else None,
+            account=given.account if given else None,
+            reservation=given.reservation_id if given else None,
             immediate=immediate,
             pre_launch=None if spec.pre_launch is None else str(spec.pre_launch),
             post_launch=None if spec.post_launch is None else str(spec.post_launch),
@@ -101,6 +101,7 @@ def describe(
 
 def described_for_script(spec: JobSpec, tags: dict[str, str]) -> jobyard.JobDescription:
     """The description of a job whose script a third party's executor writes: what is in that script is its own affair."""
+    given = spec._attributes_seen
     try:
         return jobyard.JobDescription(
             argv=(spec.executable or "", *(spec.arguments or ())),
@@ -111,9 +112,9 @@ def described_for_script(spec: JobSpec, tags: dict[str, str]) -> jobyard.JobDesc
             stderr="/dev/null",
             resources=_resources(spec),
             limits=_limits(spec, False),
-            queue=spec.attributes.queue_name if spec.attributes else None,
-            account=spec.attributes.account if spec.attributes else None,
-            reservation=spec.attributes.reservation_id if spec.attributes else None,
+            queue=given.queue_name if given else None,
+            account=given.account if given else None,
+            reservation=given.reservation_id if given else None,
             tags=tags,
         )
     except jobyard.InvalidJob as error:
@@ -158,7 +159,7 @@ def _resources(spec: JobSpec) -> jobyard.Resources:
 
 
 def _limits(spec: JobSpec, here: bool) -> jobyard.Limits:
-    given = spec.attributes
+    given = spec._attributes_seen
     # Every specification has a duration; the ten minutes that nobody asked for are for queues, not for this machine.
     if given is None or (here and given._duration_is_default):
         return _UNLIMITED
@@ -167,11 +168,9 @@ def _limits(spec: JobSpec, here: bool) -> jobyard.Limits:
 
 def attributes(spec: JobSpec, prefixes: Sequence[str], scheduler: str) -> dict[str, str]:
     """Custom attributes for the engine: those with one of these prefixes, under its own name of the scheduler."""
-    given = spec.attributes.custom_attributes if spec.attributes else None
-    if not given:
-        return {}
+    seen = spec._attributes_seen
     found: dict[str, str] = {}
-    for key, value in given.items():
+    for key, value in ((seen.custom_attributes if seen else None) or {}).items():
         prefix, dot, name = key.partition(".")
         prefix = prefix.lower()
         if not dot or not name:

@@ -1,10 +1,11 @@
-"""The way to the engine: sessions shared by the executors of a process, and jobs that follow the engine's."""
+"""The way to the engine: sessions shared by the executors of a process, and the jobs that stand for the engine's."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from .job_status import JobStatus
 if TYPE_CHECKING:
     from jobyard.fronts import Transition
 
-__all__ = ["Follower", "Link", "link_to", "translate", "work_root"]
+__all__ = ["Link", "link_to", "translate", "work_root"]
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -53,21 +54,26 @@ def asked(call: Callable[[], T]) -> T:
 
 
 class Link:
-    """A session of the engine, with the jobs of this process that follow its jobs."""
+    """A session of the engine, and the handle of all jobs of this process that stand for its jobs.
+
+    Which those are is noted at the engine's jobs: by weak references, so that a job which nobody holds any more goes; once
+    somebody watches, and wants to hear of such jobs too, by strong ones until they have ended.
+    """
 
     def __init__(self, session: jobyard.Session) -> None:
         self.session = session
+        fronts.take_none(session)
         self.pid = os.getpid()
         self.remote = fronts.Contact.parse(session.contact).host is not None
         self.users = 0
-        self.finished: set[jobyard.Job] = set()  # killed ones whose work on cancel was done here
         self._lock = threading.RLock()
-        self._followers: dict[jobyard.Job, list[weakref.ref[Job]]] = {}
-        self._kept: set[Job] = set()  # whoever watches wants to hear of jobs that nobody else holds any more
         self._watch: fronts.Watch | None = None
+        self._watching = False
         self._submitting = 0
-        self._prune_at = 1024
         self._early: dict[jobyard.Job, list[Transition]] = {}  # told before the submission that they belong to returned
+        self._logs: dict[jobyard.Job, str] = {}  # what launchers print; removed when the job has ended
+        self._finished: set[jobyard.Job] = set()  # killed ones whose work on cancel was done here
+        self._finishing = threading.Lock()
 
     # Submitting and following -----------------------------------------------------------------------------------------
 
@@ -81,8 +87,9 @@ class Link:
             except jobyard.JobyardError as error:
                 self._rescue(error, jobs, logs)
                 raise
+            now = time.time()
             for job, engine_job, log in zip(jobs, accepted, logs, strict=True):
-                self.follow(job, engine_job, log, fresh=True)
+                self.follow(job, engine_job, log, submitted_at=now)
         finally:
             with self._lock:
                 self._submitting -= 1
@@ -96,80 +103,174 @@ class Link:
             job, log = by_id[engine_job.description.tags["psij.id"]]
             self.follow(job, engine_job, log)
 
-    def follow(self, job: Job, engine_job: jobyard.Job, log: str | None = None, *, fresh: bool = False) -> None:
-        """Let a job stand for one of the engine's, from the state that this one is in; ``fresh``: it was just submitted."""
+    def follow(self, job: Job, engine_job: jobyard.Job, log: str | None = None, *, submitted_at: float | None = None) -> None:
+        """Let a job stand for one of the engine's, from the state that this one is in; ``submitted_at``: it was just now."""
         native_id = engine_job.native_id
-        follower = Follower(self, engine_job, log)
-        known = () if fresh or engine_job.state in _WAITING else engine_job.history
+        known = () if submitted_at is not None or engine_job.state in _WAITING else engine_job.history
         with self._lock:
             job._native_id = native_id
-            job._handle = follower
-            job._advance(JobStatus(JobState.QUEUED, metadata={"native_id": native_id}))
+            job._engine_job = engine_job
+            job._handle = self
+            if log is not None:
+                self._logs[engine_job] = log
+            job._advance(JobStatus._of(native_id, (), JobState.QUEUED, submitted_at))
             for transition in known:
-                follower.take(job, transition, live=False)
+                self._take(job, engine_job, transition, live=False)
             # What came between the look at its state and now waits here; what comes from now on finds it followed.
             for transition in self._early.get(engine_job, ()):
-                follower.take(job, transition)
+                self._take(job, engine_job, transition)
             if not job._status.final:
-                self._followers.setdefault(engine_job, []).append(weakref.ref(job))
-                if self._watch is not None:
-                    self._kept.add(job)
-            if self._watch is None and len(self._followers) >= self._prune_at:
-                self._followers = {key: refs for key, refs in self._followers.items() if any(ref() is not None for ref in refs)}
-                self._prune_at = max(1024, 2 * len(self._followers))
+                _add_follower(engine_job, job if self._watching else weakref.ref(job))
         _news(job)
 
     def followed(self, engine_job: jobyard.Job) -> bool:
-        """Whether a job of this process stands for it."""
+        """Whether an unfinished job of this process stands for it."""
         with self._lock:
-            return any(ref() is not None for ref in self._followers.get(engine_job, ()))
+            return bool(_followers(engine_job))
 
     def watch(self) -> None:
         """From now on changes are told as they happen."""
         with self._lock:
-            if self._watch is not None:
+            if self._watching:
                 return
-            self._kept = {job for references in self._followers.values() for ref in references if (job := ref()) is not None}
-            self._watch = asked(lambda: self.session.watch(self._changed))
-            kept = list(self._kept)
+            self._watching = True
+            try:
+                self._watch = asked(lambda: self.session.watch(self._changed))
+            except BaseException:
+                self._watching = False
+                raise
+            kept: list[Job] = []
+            for engine_job in fronts.met(self.session):
+                if jobs := _followers(engine_job):
+                    fronts.set_follower(engine_job, jobs[0] if len(jobs) == 1 else jobs)
+                    kept += jobs
         for job in kept:  # what happened before anybody watched
-            if isinstance(job._handle, Follower):
-                job._handle.pull(job)
+            self.pull(job)
 
     def _changed(self, engine_job: jobyard.Job, transition: Transition) -> None:
         with self._lock:
-            references = self._followers.get(engine_job)
-            if references is None:
+            jobs = _followers(engine_job)
+            if not jobs:
                 if self._submitting:
                     self._early.setdefault(engine_job, []).append(transition)
                 return
-            jobs = [job for ref in references if (job := ref()) is not None]
             if transition.ending is not None:
-                del self._followers[engine_job]
+                fronts.set_follower(engine_job, None)
         for job in jobs:
-            if isinstance(job._handle, Follower):
-                job._handle.take(job, transition)
-                _news(job)
-            if transition.ending is not None:
-                with self._lock:
-                    self._kept.discard(job)
-
-    def ended(self, engine_job: jobyard.Job, job: Job) -> None:
-        """Somebody saw that it has ended before the watch told it, or without one."""
-        with self._lock:
-            if self._watch is None:
-                self._followers.pop(engine_job, None)
+            self._take(job, engine_job, transition)
+            _news(job)
 
     def close(self) -> None:
         """Let go of the session."""
         with self._lock:
             self._watch = None
-            self._kept.clear()
-            self._followers.clear()
+            for engine_job in fronts.met(self.session):
+                fronts.set_follower(engine_job, None)
         self.session.close()
+
+    # What the engine tells --------------------------------------------------------------------------------------------
+
+    def _take(self, job: Job, engine_job: jobyard.Job, transition: Transition, *, live: bool = True) -> None:
+        """Bring the job to what a transition says. ``live``: it has just happened."""
+        if job._status.final:
+            return
+        ending = transition.ending
+        log = self._logs.get(engine_job) if ending is not None else None
+        told = statuses(transition, job._native_id, _read(log) if log and ending and not ending.success else None)
+        spec = job.spec
+        if live and transition.state is jobyard.JobState.CANCELLED and spec is not None and (spec.stage_out or spec.cleanup):
+            with self._finishing:
+                if not job._status.final:
+                    told[-1:] = self._on_cancel(engine_job, ending, told[-1])
+                job._advance(*told)
+        else:
+            job._advance(*told)
+        if ending is not None:
+            if log is not None:
+                self._logs.pop(engine_job, None)
+                Path(log).unlink(missing_ok=True)
+            fronts.forget_ending(engine_job)  # the status says it; who asks for all of it is told again
+
+    def _on_cancel(self, engine_job: jobyard.Job, ending: jobyard.Ending | None, status: JobStatus) -> list[JobStatus]:
+        """What ON_CANCEL asks for, where the job was killed before it could do it: it is done here, if its files are here."""
+        if ending is None or ending.aborted or self.remote or engine_job in self._finished:
+            return [status]
+        passed = {one.state for one in engine_job.history}
+        if passed & {jobyard.JobState.STAGING_OUT, jobyard.JobState.CLEANING}:
+            return [status]
+        self._finished.add(engine_job)
+        asked, problem = fronts.finish_cancelled(engine_job.description)
+        if not asked:
+            return [status]
+        if problem is not None:
+            status.message = f"{status.message}\nwhat was to be done on cancel was not: {problem}"
+            return [status]
+        return [JobStatus(JobState.STAGE_OUT, status.time), JobStatus(JobState.CLEANUP, status.time), status]
+
+    # Handle -------------------------------------------------------------------------------------------------------------
+
+    def pull(self, job: Job) -> None:
+        """Handle.pull. Where the engine cannot tell (the session was closed, the scheduler is away) the last known status
+        stays: no answer is no observation."""
+        engine_job = job._engine_job
+        assert engine_job is not None
+        try:
+            state = engine_job.state
+            if not STATES[state].is_greater_than(job._status.state):
+                return
+            ending = engine_job.ending
+            if ending is not None:
+                self._take(job, engine_job, fronts.Transition(state=state, at=ending.ended_at or time.time(), ending=ending))
+                with self._lock:
+                    if self._watch is None:
+                        fronts.set_follower(engine_job, None)
+            else:
+                for transition in engine_job.history:
+                    self._take(job, engine_job, transition)
+        except jobyard.JobyardError as error:
+            logger.info("the status of %s cannot be told now: %s", job.id, error)
+            return
+        _news(job)
+
+    def wait(self, job: Job, satisfied: Callable[[JobState], bool], final_only: bool, timeout_s: float | None) -> bool:
+        """Handle.wait. SubmitException where the executor is closed meanwhile."""
+        if final_only:
+            engine_job = job._engine_job
+            assert engine_job is not None
+            try:
+                engine_job.wait(timeout_s)
+            except TimeoutError:
+                return False
+            except jobyard.JobyardError as error:
+                if job._status.final:  # another thread was told, and the engine has forgotten the job since
+                    return True
+                raise translate(error) from error
+            self.pull(job)
+            return satisfied(job._status.state)
+        self.watch()
+        self.pull(job)
+        return job._wait_changed(satisfied, timeout_s)
 
 
 _WAITING = frozenset({jobyard.JobState.NEW, jobyard.JobState.QUEUED})
+
+
+def _followers(engine_job: jobyard.Job) -> list[Job]:
+    """The jobs of this process that stand for it and still exist."""
+    found = fronts.follower(engine_job)
+    if found is None:
+        return []
+    if type(found) is not list:
+        found = [found]
+    return [job for one in found if (job := one() if type(one) is weakref.ref else one) is not None]
+
+
+def _add_follower(engine_job: jobyard.Job, one: Job | weakref.ref[Job]) -> None:
+    found = fronts.follower(engine_job)
+    if found is None:
+        fronts.set_follower(engine_job, one)
+    else:
+        fronts.set_follower(engine_job, [*(found if type(found) is list else (found,)), one])
 
 
 def _news(job: Job) -> None:
@@ -179,106 +280,13 @@ def _news(job: Job) -> None:
         _dispatch.tell(job)
 
 
-def _now() -> float:
-    import time
-
-    return time.time()
-
-
-class Follower:
-    """The handle of a job that follows one of the engine's."""
-
-    __slots__ = ("engine_job", "link", "log")
-
-    _finishing = threading.Lock()  # of all: it happens rarely
-
-    def __init__(self, link: Link, engine_job: jobyard.Job, log: str | None) -> None:
-        self.link = link
-        self.engine_job = engine_job
-        self.log = log  # what its launcher prints; removed when the job has ended
-
-    def take(self, job: Job, transition: Transition, *, live: bool = True) -> bool:
-        """Bring the job to what a transition says; whether that was news. ``live``: it has just happened."""
-        if job._status.final:
-            return False
-        said = self._log_read() if transition.ending is not None and not transition.ending.success else None
-        told = statuses(transition, job._native_id, said)
-        if (
-            live
-            and transition.state is jobyard.JobState.CANCELLED
-            and job.spec is not None
-            and (job.spec.stage_out or job.spec.cleanup)
-        ):
-            with self._finishing:
-                if not job._status.final:
-                    told[-1:] = self._finished(told[-1])
-                news = job._advance(*told)
-        else:
-            news = job._advance(*told)
-        if transition.ending is not None and self.log is not None:
-            Path(self.log).unlink(missing_ok=True)
-        return news
-
-    def _finished(self, status: JobStatus) -> list[JobStatus]:
-        """What ON_CANCEL asks for, where the job was killed before it could do it: it is done here, if its files are here."""
-        ending, done = self.engine_job.ending, self.link.finished
-        if ending is None or ending.aborted or self.link.remote or self.engine_job in done:
-            return [status]
-        passed = {one.state for one in self.engine_job.history}
-        if passed & {jobyard.JobState.STAGING_OUT, jobyard.JobState.CLEANING}:
-            return [status]
-        done.add(self.engine_job)
-        asked, problem = fronts.finish_cancelled(self.engine_job.description)
-        if not asked:
-            return [status]
-        if problem is not None:
-            status.message = f"{status.message}\nwhat was to be done on cancel was not: {problem}"
-            return [status]
-        return [JobStatus(JobState.STAGE_OUT, status.time), JobStatus(JobState.CLEANUP, status.time), status]
-
-    def _log_read(self) -> str | None:
-        if self.log is None:
-            return None
-        try:
-            with open(self.log, "rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
-                return file.read().decode("utf-8", "replace")
-        except FileNotFoundError:
-            return None
-
-    def pull(self, job: Job) -> None:
-        """Handle.pull. Where the engine cannot tell (the session was closed, the scheduler is away) the last known status
-        stays: no answer is no observation."""
-        try:
-            state = self.engine_job.state
-            if not STATES[state].is_greater_than(job._status.state):
-                return
-            ending = self.engine_job.ending
-            if ending is not None:
-                self.take(job, fronts.Transition(state=state, at=ending.ended_at or _now(), ending=ending))
-                self.link.ended(self.engine_job, job)
-            else:
-                for transition in self.engine_job.history:
-                    self.take(job, transition)
-        except jobyard.JobyardError as error:
-            logger.info("the status of %s cannot be told now: %s", job.id, error)
-            return
-        _news(job)
-
-    def wait(self, job: Job, satisfied: Callable[[JobState], bool], final_only: bool, timeout_s: float | None) -> bool:
-        """Handle.wait. SubmitException where the executor is closed meanwhile."""
-        if final_only:
-            try:
-                self.engine_job.wait(timeout_s)
-            except TimeoutError:
-                return False
-            except jobyard.JobyardError as error:
-                raise translate(error) from error
-            self.pull(job)
-            return satisfied(job._status.state)
-        self.link.watch()
-        self.pull(job)
-        return job._wait_changed(satisfied, timeout_s)
+def _read(log: str) -> str | None:
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+            return file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return None
 
 
 # Sessions are shared ------------------------------------------------------------------------------------------------
@@ -313,9 +321,9 @@ def engine_jobs(jobs: Iterable[Job]) -> dict[Link, list[jobyard.Job]]:
     """The engine's jobs of these, by link; SubmitException where one follows none."""
     found: dict[Link, list[jobyard.Job]] = {}
     for job in jobs:
-        if not isinstance(job._handle, Follower):
+        if not isinstance(job._handle, Link) or job._engine_job is None:
             raise SubmitException(f"{job} was not submitted")
-        found.setdefault(job._handle.link, []).append(job._handle.engine_job)
+        found.setdefault(job._handle, []).append(job._engine_job)
     return found
 
 

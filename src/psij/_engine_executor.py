@@ -134,15 +134,15 @@ class EngineExecutor(JobExecutor):
         or in ``any`` way. One that can then never start FAILED with cause ``dependency``. Errors as for ``submit``."""
         from jobyard.fronts import After
 
-        from ._engine import Follower, asked
+        from ._engine import asked
 
         waited_for = []
         for other in others:
-            handle = other._handle
-            if not isinstance(handle, Follower) or handle.link is not self._link():
+            one = other._engine_job
+            if one is None or other._handle is not self._link():
                 raise InvalidJobException(f"{other} was not submitted to this executor")
             try:
-                waited_for.append(After(asked(lambda handle=handle: handle.engine_job.token), when))  # type: ignore[misc]  # bound now
+                waited_for.append(After(asked(lambda one=one: one.token), when))  # type: ignore[misc]  # bound now
             except ValueError as error:
                 raise InvalidJobException(str(error), error) from error
         self._check_job(job)
@@ -342,7 +342,8 @@ class EngineExecutor(JobExecutor):
                 job = Job(JSONSerializer().loads(tags["psij.spec"]))
             else:
                 job = Job(JobSpec(description.argv[0], list_of(description.argv[1:]) or None))
-            job._id = tags.get("psij.id", job._id)
+            if "psij.id" in tags:
+                job._take_id(tags["psij.id"])
             job.executor = self
             link.follow(job, engine_job)
             made.append(job)
@@ -350,19 +351,19 @@ class EngineExecutor(JobExecutor):
 
     def info(self, job: Job) -> JobInfo:
         """JobExecutor.info."""
-        from ._engine import Follower, asked
+        from ._engine import asked
         from ._info_of import info_of
 
-        handle = job._handle
-        if not isinstance(handle, Follower):
+        engine_job = job._engine_job
+        if engine_job is None:
             raise SubmitException(f"{job} was not submitted")
-        return asked(lambda: info_of(job, handle))
+        return asked(lambda: info_of(job, engine_job))
 
     def _watch_job(self, job: Job) -> None:
-        from ._engine import Follower
+        from ._engine import Link
 
-        if isinstance(job._handle, Follower):
-            job._handle.link.watch()
+        if isinstance(job._handle, Link):
+            job._handle.watch()
 
     def set_job_status_callback(self, cb: Callback) -> None:
         """JobExecutor.set_job_status_callback."""
@@ -374,15 +375,15 @@ class EngineExecutor(JobExecutor):
 
     def wait_any(self, jobs: Iterable[Job], timeout: timedelta | None = None) -> Job | None:
         """JobExecutor.wait_any."""
-        from ._engine import Follower, asked
+        from ._engine import Link, asked
         from ._futures import _seconds
 
         chosen = list_of(jobs)
-        links = {job._handle.link if isinstance(job._handle, Follower) else None for job in chosen}
+        links = {job._handle for job in chosen}
         link = next(iter(links), None)
-        if len(links) != 1 or link is None:
+        if len(links) != 1 or not isinstance(link, Link):
             return super().wait_any(chosen, timeout)
-        by_engine = {job._handle.engine_job: job for job in chosen if isinstance(job._handle, Follower)}
+        by_engine = {job._engine_job: job for job in chosen if job._engine_job is not None}
         try:
             found = by_engine[asked(lambda: link.session.wait_any(list(by_engine), timeout=_seconds(timeout)))]
         except TimeoutError:

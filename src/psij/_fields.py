@@ -10,6 +10,8 @@ from typing import Any, Generic, Self, TypeVar, overload
 Got = TypeVar("Got")
 Given = TypeVar("Given")
 
+_UNSET = object()
+
 Convert = Callable[[str, Given], Got]
 
 
@@ -31,11 +33,17 @@ class Field(Generic[Got, Given]):
     def __get__(self, instance: object | None, owner: type) -> Self | Got:
         if instance is None:
             return self
-        value: Got = instance.__dict__[self._key]
+        value: Got = getattr(instance, self._key)
         return value
 
     def __set__(self, instance: object, value: Given) -> None:
-        instance.__dict__[self._key] = self._convert(self._label, value)
+        found = self._convert(self._label, value)
+        if getattr(instance, self._key, _UNSET) is not found:  # a default of the class is not stored again
+            setattr(instance, self._key, found)
+
+    def put(self, instance: object, value: object) -> None:
+        """Set it to a value that is neither checked nor converted."""
+        setattr(instance, self._key, value)
 
 
 def wrong(label: str, wanted: str, value: object) -> TypeError:

@@ -11,16 +11,14 @@ from ._info import JobInfo
 from ._states import exit_code
 
 if TYPE_CHECKING:
-    from ._engine import Follower
     from .job import Job
 
 __all__ = ["info_of"]
 
 
-def info_of(job: Job, handle: Follower) -> JobInfo:
+def info_of(job: Job, engine_job: jobyard.Job) -> JobInfo:
     """Engine errors as the session raises them."""
     status = job.status
-    engine_job = handle.engine_job
     ending = engine_job.ending
     usage = ending.usage if ending is not None else jobyard.Usage()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import jobyard
@@ -36,16 +37,11 @@ def statuses(transition: Transition, native_id: str | None, stderr: str | None =
     ``stderr``: what the launcher and its scripts printed, for the message of one that failed.
     """
     state = STATES[transition.state]
-    metadata: dict[str, object] = {"native_id": native_id}
-    if transition.synthesised:
-        metadata["synthesised"] = True
     ending = transition.ending
     if ending is None:
-        if transition.by is not None:
-            metadata[str(transition.state)] = str(transition.by)  # held, suspended: by whom
-        if transition.reason:
-            metadata["reason"] = transition.reason
-        return [JobStatus(state, transition.at, transition.reason, metadata=metadata)]
+        by = None if transition.by is None else (str(transition.state), str(transition.by))  # held, suspended: by whom
+        more = _shared(transition.synthesised, by, ("reason", transition.reason) if transition.reason else None)
+        return [JobStatus._of(native_id, more, state, transition.at, transition.reason)]
     found: list[JobStatus] = []
     if state is JobState.FAILED and ran_to_its_end(ending):
         # It ended by itself and went through all that comes after the executable, too.
@@ -54,12 +50,20 @@ def statuses(transition: Transition, native_id: str | None, stderr: str | None =
     elif ending.began_at is not None and not ending.aborted:
         for passed in (JobState.QUEUED, JobState.STAGE_IN, JobState.ACTIVE):
             found.append(_passed(passed, ending, transition.at))
-    metadata["cause"] = str(ending.cause)
-    for name in ("signal", "host"):
-        if (value := getattr(ending, name)) is not None:
-            metadata[name] = value
-    found.append(JobStatus(state, transition.at, _message(state, ending, stderr), exit_code(ending), metadata))
+    more = _shared(
+        transition.synthesised,
+        ("cause", str(ending.cause)),
+        ("signal", ending.signal) if ending.signal is not None else None,
+        ("host", ending.host) if ending.host is not None else None,
+    )
+    found.append(JobStatus._of(native_id, more, state, transition.at, _message(state, ending, stderr), exit_code(ending)))
     return found
+
+
+@lru_cache(1024)
+def _shared(synthesised: bool, *more: tuple[str, object] | None) -> tuple[tuple[str, object], ...]:
+    """Metadata that many statuses have alike."""
+    return ((("synthesised", True),) if synthesised else ()) + tuple(one for one in more if one is not None)
 
 
 def ran_to_its_end(ending: jobyard.Ending) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from datetime import timedelta
 from time import monotonic
@@ -19,6 +19,8 @@ from .job_status import JobStatus
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    import jobyard
 
     from ._info import JobInfo
     from .job_executor import JobExecutor
@@ -71,7 +73,7 @@ def as_callback(cb: Callback) -> JobStatusCallback | None:
 
 
 class Handle(Protocol):
-    """What follows a submitted job for its executor; a job that has none hears of changes by assignment alone."""
+    """What follows submitted jobs for their executor; a job that has none hears of changes by assignment alone."""
 
     def pull(self, job: Job) -> None:
         """Bring the job's status up to date, without blocking."""
@@ -80,31 +82,62 @@ class Handle(Protocol):
         """Block until the job's state satisfies, or the time is over; true where it does."""
 
 
+def _conditions() -> tuple[threading.Condition, ...]:
+    return tuple(threading.Condition(threading.Lock()) for _ in range(64))
+
+
+# What guards a job and wakes those who wait for its changes; each is shared by many jobs. Nobody holds two.
+_shared_conditions = _conditions()
+
+
 class Job:
     """A job: made NEW, then given to a JobExecutor. Any thread may use it."""
 
-    executor: JobExecutor | None
+    # A program may have 100,000 of them. ``__dict__`` is for what a program adds.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_cb",
+        "_engine_job",
+        "_finally",
+        "_handle",
+        "_native_id",
+        "_number",
+        "_status",
+        "_teller",
+        "_untold",
+        "executor",
+        "spec",
+    )
 
     def __init__(self, spec: JobSpec | None = None) -> None:
         if spec is not None and not isinstance(spec, JobSpec):
             raise TypeError(f"Job.spec is a JobSpec or None, not {type(spec).__name__} {spec!r}")
         self.spec = spec
-        self.executor = None
-        self._id = str(uuid.uuid4())
+        self.executor: JobExecutor | None = None
+        self._number = uuid.uuid4().int
         self._native_id: str | None = None
         self._status = JobStatus(JobState.NEW)
         self._cb: JobStatusCallback | None = None
         self._handle: Handle | None = None
-        self._lock = threading.Lock()
-        self._changed: threading.Condition | None = None  # made for the first that waits
-        self._untold: deque[JobStatus] | None = None  # statuses that the callbacks have not been told
+        self._engine_job: jobyard.Job | None = None  # the one it stands for, where its handle is a Link
+        self._untold: list[JobStatus] | None = None  # statuses that the callbacks have not been told
         self._teller = 0  # the thread that tells them now; 0: none
         self._finally: list[Callable[[JobStatus], object]] | None = None  # called once, with the final status
 
     @property
     def id(self) -> str:
         """An id of ours, unique; not the scheduler's."""
-        return self._id
+        return str(uuid.UUID(int=self._number))
+
+    def _take_id(self, text: str) -> None:
+        """Be the job that was submitted under this id, earlier or by another process."""
+        self._number = uuid.UUID(text).int
+
+    @property
+    def _lock(self) -> threading.Condition:
+        """To be held while it is changed, and notified then."""
+        return _shared_conditions[self._number & 63]
 
     @property
     def name(self) -> str | None:
@@ -134,7 +167,8 @@ class Job:
 
     def _advance(self, *statuses: JobStatus) -> bool:
         """Take those of the statuses that can still come, in one step; whether there were any."""
-        with self._lock:
+        lock = self._lock
+        with lock:
             before = self._status
             for status in statuses:
                 state, current = status.state, self._status.state
@@ -146,8 +180,7 @@ class Job:
                 self._record(status)
             if self._status is before:
                 return False
-            if self._changed is not None:
-                self._changed.notify_all()
+            lock.notify_all()
         return True
 
     def _ended(self) -> None:
@@ -162,15 +195,16 @@ class Job:
     def _unbind(self) -> None:
         """Leave a job that no executor took as it was, so that it can be submitted again."""
         if self._status.state is JobState.NEW:
-            self.executor, self._native_id, self._handle = None, None, None
+            self.executor, self._native_id, self._handle, self._engine_job = None, None, None, None
 
     def _record(self, status: JobStatus) -> None:
         self._status = status
         executor = self.executor
         if self._cb is not None or (executor is not None and getattr(executor, "_cb", None) is not None):
             if self._untold is None:
-                self._untold = deque()
-            self._untold.append(status)
+                self._untold = [status]
+            else:
+                self._untold.append(status)
 
     def _tell(self) -> None:
         """Call the callbacks for what they have not been told, in order; one thread at a time does it for a job."""
@@ -179,7 +213,7 @@ class Job:
                 if self._teller or not self._untold:
                     return
                 self._teller = threading.get_ident()
-                status = self._untold.popleft()
+                status = self._untold.pop(0)
                 if not self._untold:
                     self._untold = None
             try:
@@ -187,10 +221,11 @@ class Job:
                 if self.executor is not None:
                     self._call(getattr(self.executor, "_cb", None), status)
             finally:
-                with self._lock:
+                lock = self._lock
+                with lock:
                     self._teller = 0
-                    if self._changed is not None and not self._untold:
-                        self._changed.notify_all()
+                    if not self._untold:
+                        lock.notify_all()
 
     def _call(self, cb: JobStatusCallback | None, status: JobStatus) -> None:
         if cb is None:
@@ -253,25 +288,22 @@ class Job:
     def _wait_told(self) -> None:
         """Let the callbacks be told what the caller is about to know: programs count on it. Slow ones are not waited for,
         nor does a callback wait for itself."""
-        with self._lock:
-            if self._teller == threading.get_ident():
-                return
-            if self._changed is None:
-                self._changed = threading.Condition(self._lock)
-            self._changed.wait_for(lambda: not self._untold and not self._teller, _CALLBACKS_S)
+        lock = self._lock
+        with lock:
+            if self._teller != threading.get_ident():
+                lock.wait_for(lambda: not self._untold and not self._teller, _CALLBACKS_S)
 
     def _wait_changed(self, satisfied: Callable[[JobState], bool], timeout_s: float | None) -> bool:
         """Wait for assignments to ``status``, by any thread. A job that gets a handle meanwhile is followed by that."""
         until = None if timeout_s is None else monotonic() + timeout_s
-        with self._lock:
-            if self._changed is None:
-                self._changed = threading.Condition(self._lock)
+        lock = self._lock
+        with lock:
             while not satisfied(self._status.state):
                 left = None if until is None else until - monotonic()
                 if left is not None and left <= 0:
                     return False
                 # 2^20 s: a condition's wait overflows at large values
-                self._changed.wait(None if left is None else min(left, 1 << 20))
+                lock.wait(None if left is None else min(left, 1 << 20))
         return True
 
     def future(self) -> Future[JobStatus]:
@@ -322,10 +354,19 @@ class Job:
         return self.executor
 
     def __str__(self) -> str:
-        return f"Job[id={self._id}, native_id={self._native_id}, executor={self.executor}, status={self._status}]"
+        return f"Job[id={self.id}, native_id={self._native_id}, executor={self.executor}, status={self._status}]"
 
     def __hash__(self) -> int:
-        return hash(self._id)
+        return hash(self._number)
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+
+def _fresh_conditions() -> None:
+    global _shared_conditions  # noqa: PLW0603 - the parent's other threads may have held them when it forked
+    _shared_conditions = _conditions()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_conditions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 from ._fields import Field, environment, flag, optional_path, optional_text, same, text_list, wrong
@@ -42,12 +43,6 @@ def _resources(label: str, value: ResourceSpec | None) -> ResourceSpec | None:
     return value
 
 
-def _attributes(label: str, value: JobAttributes | None) -> JobAttributes | None:
-    if value is not None and not isinstance(value, JobAttributes):
-        raise wrong(label, "JobAttributes or None", value)
-    return value
-
-
 def _set_of(kind: type) -> Any:
     def convert(label: str, value: Iterable[Any] | None) -> set[Any] | None:
         if value is None:
@@ -82,6 +77,7 @@ def _flags(label: str, value: StageOutFlags) -> StageOutFlags:
 
 
 Path_ = str | os.PathLike[str] | None
+_KEYS = tuple(name if name.startswith("_") else f"_{name}" for name in _NAMES)
 
 
 class JobSpec:
@@ -92,6 +88,24 @@ class JobSpec:
     sourced by the shell that starts the launcher, once, on the job's first node. A specification may be shared by many
     jobs; submitting one never changes it.
     """
+
+    # A program may have 100,000 of them. What few of them have lies in ``__dict__``, and what a program adds.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_arguments",
+        "_attributes",
+        "_directory",
+        "_environment",
+        "_executable",
+        "_name",
+        "_resources",
+        "_stderr_path",
+        "_stdout_path",
+    )
+    _inherit_environment = True
+    _stdin_path = _pre_launch = _post_launch = _launcher = _stage_in = _stage_out = _cleanup = None
+    _cleanup_flags = StageOutFlags.ALWAYS
 
     def __init__(
         self,
@@ -124,7 +138,9 @@ class JobSpec:
         self.stdout_path = stdout_path
         self.stderr_path = stderr_path
         self.resources = resources
-        self.attributes = JobAttributes() if attributes is None else attributes
+        self._attributes: JobAttributes | EllipsisType | None = ...  # made when somebody asks for them
+        if attributes is not None:
+            self.attributes = attributes
         self.pre_launch = pre_launch
         self.post_launch = post_launch
         self.launcher = launcher
@@ -142,7 +158,6 @@ class JobSpec:
     stdout_path = Field[Path | None, Path_](optional_path, "The file for the job's standard output.")
     stderr_path = Field[Path | None, Path_](optional_path, "The file for the job's standard error.")
     resources = Field[ResourceSpec | None, ResourceSpec | None](_resources, "What the job needs; None: one process.")
-    attributes = Field[JobAttributes | None, JobAttributes | None](_attributes, "Walltime, queue, account and the like.")
     pre_launch = Field[Path | None, Path_](optional_path, "A shell script, sourced before the launcher starts.")
     post_launch = Field[Path | None, Path_](optional_path, "A shell script, sourced after all processes have ended.")
     launcher = Field[str | None, str | None](optional_text, "The launcher's name; None: ``single``.")
@@ -150,6 +165,24 @@ class JobSpec:
     stage_out = Field[set[StageOut] | None, Any](_set_of(StageOut), "What is brought out after it has ended.")
     cleanup = Field[set[Path] | None, Any](_paths, "What is removed from the job's directory at the end.")
     cleanup_flags = Field[StageOutFlags, StageOutFlags](_flags, "When ``cleanup`` is done; IF_PRESENT is implied.")
+
+    @property
+    def attributes(self) -> JobAttributes | None:
+        """Walltime, queue, account and the like."""
+        if self._attributes is ...:
+            self._attributes = JobAttributes()
+        return self._attributes
+
+    @attributes.setter
+    def attributes(self, value: JobAttributes | None) -> None:
+        if value is not None and not isinstance(value, JobAttributes):
+            raise wrong("JobSpec.attributes", "JobAttributes or None", value)
+        self._attributes = value
+
+    @property
+    def _attributes_seen(self) -> JobAttributes | None:
+        """Its attributes, to be looked at and not changed: those of all who never touched theirs are one object."""
+        return _UNTOUCHED if self._attributes is ... else self._attributes
 
     @property
     def name(self) -> str | None:
@@ -173,13 +206,13 @@ class JobSpec:
 
 
 _DEFAULTS = JobSpec()
-_UNSET = {key: value for key, value in _DEFAULTS.__dict__.items() if key not in ("_executable", "_arguments")}
+_UNTOUCHED = JobAttributes()
+_UNSET = tuple((key, getattr(_DEFAULTS, key)) for key in _KEYS if key not in ("_executable", "_arguments", "_attributes"))
 
 
 def is_plain(spec: JobSpec) -> bool:
     """Whether it says nothing but a command; most jobs of a large number are such."""
-    given = spec.__dict__
-    attributes = spec.attributes
+    attributes = spec._attributes_seen
     if attributes is None or not attributes._duration_is_default or type(spec) is not JobSpec:
         return False
-    return all(given[key] == value for key, value in _UNSET.items())
+    return attributes == _UNTOUCHED and all(getattr(spec, key) == value for key, value in _UNSET)

@@ -10,6 +10,9 @@ from .job_state import JobState
 __all__ = ["JobStatus"]
 
 
+Shared = tuple[tuple[str, object], ...]
+
+
 class JobStatus:
     """A change of a job to a state.
 
@@ -17,6 +20,9 @@ class JobStatus:
     where signal n ended it), ``metadata`` what the executor adds: ``native_id``, ``synthesised`` (a state that nobody
     saw, but that must have been passed), ``signal``, ``cause``, ``suspended``, ``reason``.
     """
+
+    # A program may keep those of 100,000 jobs. ``__dict__`` is for what a program adds.
+    __slots__ = ("__dict__", "__weakref__", "_metadata", "_native_id", "exit_code", "message", "state", "time")
 
     def __init__(
         self,
@@ -32,7 +38,36 @@ class JobStatus:
         self.time = _time.time() if time is None else time
         self.message = message
         self.exit_code = exit_code
-        self.metadata = metadata
+        self._metadata: dict[str, object] | Shared | None = metadata
+        self._native_id: str | None = None
+
+    @classmethod
+    def _of(
+        cls,
+        native_id: str | None,
+        more: Shared,
+        state: JobState,
+        time: float | None = None,
+        message: str | None = None,
+        exit_code: int | None = None,
+    ) -> JobStatus:
+        """One whose metadata are ``native_id`` and ``more``, which many share: a dict of its own is made when it is asked for."""
+        made = cls(state, time, message, exit_code)
+        made._native_id = native_id
+        made._metadata = more
+        return made
+
+    @property
+    def metadata(self) -> dict[str, object] | None:
+        """What the executor adds."""
+        found = self._metadata
+        if isinstance(found, tuple):
+            found = self._metadata = {"native_id": self._native_id, **dict(found)}
+        return found
+
+    @metadata.setter
+    def metadata(self, value: dict[str, object] | None) -> None:
+        self._metadata = value
 
     @property
     def final(self) -> bool:

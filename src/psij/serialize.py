@@ -81,9 +81,10 @@ class Serializer(ABC):
             d["inherit_environment"] = False
         if spec.resources is not None:
             d["resources"] = _from_resources(spec.resources)
-        if spec.attributes is None:
+        seen = spec._attributes_seen
+        if seen is None:
             d["attributes"] = None
-        elif attributes := _from_attributes(spec.attributes):
+        elif attributes := _from_attributes(seen):
             d["attributes"] = attributes
         if spec.stage_in is not None:
             d["stage_in"] = sorted((_from_stage_in(item) for item in spec.stage_in), key=repr)

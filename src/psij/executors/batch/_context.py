@@ -40,12 +40,12 @@ def _spec_view(spec: JobSpec) -> JobSpec:
     # Sorted: the same job makes the same script.
     if spec.stage_in is not None:
         made = [StageIn(URI(local_path("stage_in", item.source)), item.target, item.mode) for item in spec.stage_in]
-        view.__dict__["_stage_in"] = sorted(made, key=repr)
+        JobSpec.stage_in.put(view, sorted(made, key=repr))
     if spec.stage_out is not None:
         out = [StageOut(item.source, URI(local_path("stage_out", item.target)), item.flags, item.mode) for item in spec.stage_out]
-        view.__dict__["_stage_out"] = sorted(out, key=repr)
+        JobSpec.stage_out.put(view, sorted(out, key=repr))
     if spec.cleanup is not None:
-        view.__dict__["_cleanup"] = sorted(spec.cleanup)
+        JobSpec.cleanup.put(view, sorted(spec.cleanup))
     view.cleanup_flags = StageOutFlags(cleanup_flags(spec))
     return view
 
@@ -73,15 +73,16 @@ def script_context(executor: BatchSchedulerExecutor, job: Job, launcher: Launche
             "debug": 0,
         },
     }
-    if spec.attributes is not None:
-        context["formatted_job_duration"] = executor._format_duration(spec.attributes.duration)
+    if (seen := spec._attributes_seen) is not None:
+        context["formatted_job_duration"] = executor._format_duration(seen.duration)
     return context
 
 
 def custom_attributes(spec: JobSpec) -> dict[str, Any]:
     """``{"slurm.qos": "x"}`` as ``{"slurm": [{"key": "qos", "value": "x"}]}``; a key without a dot as it is."""
     found: dict[str, Any] = {}
-    for key, value in ((spec.attributes.custom_attributes if spec.attributes else None) or {}).items():
+    seen = spec._attributes_seen
+    for key, value in ((seen.custom_attributes if seen else None) or {}).items():
         prefix, dot, name = key.partition(".")
         if not dot:
             found[key] = value

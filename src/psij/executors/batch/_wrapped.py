@@ -68,7 +68,7 @@ def job_of(executor: BatchSchedulerExecutor, description: jobyard.JobDescription
         if spec is None:
             raise jobyard.SubmitError("the specification of this job is not kept; submit it again")
         job = Job(JSONSerializer().loads(spec))
-        job._id = description.tags["psij.id"]
+        job._take_id(description.tags["psij.id"])
     return job
 
 
