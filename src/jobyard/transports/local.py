@@ -61,6 +61,7 @@ class LocalTransport:
         self._look_every_s = look_every_s
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
+        self._programs: dict[tuple[bytes, bytes], bytes] = {}  # by name and PATH
         self._watches: list[FolderWatch] = []
         self._closed = False
         self._pid = os.getpid()
@@ -109,14 +110,17 @@ class LocalTransport:
         return result
 
     def _start(self, command: Command) -> subprocess.Popen[bytes]:
-        kept = self.environment()
+        environment = dict(os.environb)
+        environment.update((os.fsencode(name), os.fsencode(value)) for name, value in self._extra.items())
         if command.without:
-            kept = {name: value for name, value in kept.items() if not _named(name, command.without)}
-        environment = {os.fsencode(k): os.fsencode(v) for k, v in {**kept, **command.environment}.items()}
+            environment = {name: value for name, value in environment.items() if not _named(os.fsdecode(name), command.without)}
+        environment.update((os.fsencode(name), os.fsencode(value)) for name, value in command.environment.items())
+        argv = [os.fsencode(word) for word in command.argv]
         shown = shown_command(command.argv)
         try:
             return subprocess.Popen(
-                [os.fsencode(word) for word in command.argv],
+                argv,
+                executable=self._program(argv[0], environment.get(b"PATH")),
                 stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -143,6 +147,18 @@ class LocalTransport:
             raise CommandRefused(f"{self.name}: {shown} cannot be run: {error.strerror}; check its mode and its words") from error
         except ValueError as error:
             raise CommandRefused(f"{self.name}: {shown} cannot be run: {error}") from error
+
+    def _program(self, name: bytes, path: bytes | None) -> bytes | None:
+        """Where a program was found last, if it still is there: looking through PATH each time takes as long as a small program."""
+        if path is None or b"/" in name:
+            return None
+        found = self._programs.get((name, path))
+        if found is None or not os.access(found, os.X_OK):
+            found = shutil.which(name, path=os.fsdecode(path))
+            if found is None or not os.path.isabs(found):
+                return None
+            self._programs[name, path] = found
+        return found
 
     def environment(self) -> Mapping[str, str]:
         return {**os.environ, **self._extra}
