@@ -38,7 +38,11 @@ __all__ = [
 @contextmanager
 def on_path(style: str, **config: object) -> Iterator[lookalike.Lookalike]:
     """A cell whose commands are first on PATH, in folders of its own."""
-    with private_yard() as folder, lookalike.install(folder / "cell", style, **config) as cell, pytest.MonkeyPatch.context() as patch:
+    with (
+        private_yard() as folder,
+        lookalike.install(folder / "cell", style, **config) as cell,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("PATH", f"{cell.bin}{os.pathsep}{os.environ['PATH']}")
         yield cell
 

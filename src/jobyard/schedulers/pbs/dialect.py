@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ...errors import (
     ControlError,
-    InvalidJob,
     JobyardError,
     NotPermitted,
     SchedulerUnavailable,
@@ -120,8 +119,6 @@ class PbsDialect:
         check_common(self.name, description, priority=1024)
         checked_options(self.name, description.native, _TAKE_ARGUMENT, _OURS, field="native")
         attribute_words(self.name, description, _TAKE_ARGUMENT, _OURS)
-        if description.email_on and not description.email:
-            raise InvalidJob("pbs: email_on needs an address in email", field="email_on")
 
     def directives(self, submission: Submission) -> Sequence[str]:
         return ()

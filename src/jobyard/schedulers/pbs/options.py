@@ -49,9 +49,8 @@ def check_common(scheduler: str, description: JobDescription, *, priority: int) 
     for address in description.email:
         if not _EMAIL.fullmatch(address):
             raise InvalidJob(f"{scheduler}: {address!r} is no mail address", field="email")
-    for event in description.email_on:
-        if event not in _MAIL_ON:
-            raise InvalidJob(f"{scheduler}: mail is sent on {', '.join(_MAIL_ON)}, not on {event!r}", field="email_on")
+    if description.email_on and not description.email:
+        raise InvalidJob(f"{scheduler}: email_on needs an address in email", field="email_on")
     if description.begin_at is not None and not 0 <= description.begin_at < 253370764800:  # the year 9999
         raise InvalidJob(f"{scheduler}: begin_at {description.begin_at!r} is no moment that qsub can be told", field="begin_at")
 

@@ -74,7 +74,9 @@ def records(text: str) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
             name, equals, value = word.partition("=")
             whole = whole and bool(equals) and name not in fields
             fields[name] = value.replace("\\|", "|")
-        if whole and fields.get("job_state"):
+        # The fields that stand last in every record of a job that is over.
+        ends = fields.get("job_state") not in ("F", "X") or "project" in fields or "Submit_arguments" in fields
+        if whole and ends and fields.get("job_state"):
             found.append((words[0], fields))
         else:
             unparsed.append(f"Job Id: {job}".rstrip("\n"))

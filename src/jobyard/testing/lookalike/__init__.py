@@ -4,6 +4,6 @@ stand-in's, runs the jobs behind all of them. ``install(folder, "pbs")`` makes a
 
 from __future__ import annotations
 
-from .cell import Lookalike, install
+from .cell import COMMANDS, Lookalike, install
 
-__all__ = ["Lookalike", "install"]
+__all__ = ["COMMANDS", "Lookalike", "install"]

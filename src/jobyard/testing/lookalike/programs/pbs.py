@@ -214,12 +214,8 @@ class Pbs(Lookalike):
 
     def qstat(self, words: list[str]) -> Answer:
         if "-B" in words:  # qstat-B
-            text = [
-                "Server: " + self.config["host"],
-                "    server_state = Active",
-                f"    max_array_size = {self.config['max_array']}",
-            ]
-            return Answer(0, joined([*text, f"    {VERSION}", ""]))
+            lines = [f"Server: {self.config['host']}", "    server_state = Active"]
+            return Answer(0, joined([*lines, f"    max_array_size = {self.config['max_array']}", f"    {VERSION}", ""]))
         given, asked = options(words, "FD", "xtfw")
         ids, flags = asked, {letter for letter, _ in given}
         out: list[str] = []
