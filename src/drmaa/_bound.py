@@ -259,8 +259,8 @@ class Bound:
         for job, error in engine.control(_ACTIONS[action], jobs).items():
             if error is None or (job.state.final and len(jobs) > 1):
                 continue
-            if action == const.JobControlAction.TERMINATE and (job.state.final or isinstance(error, WrongState)):
-                continue  # it has ended meanwhile; the scheduler may know that before we do
+            if action == const.JobControlAction.TERMINATE and (job.state.final or isinstance(error, WrongState | UnknownJob)):
+                continue  # it has ended meanwhile; the scheduler may know that, or have forgotten it, before we hear of it
             raise translate(error, action) from error
 
     # Waiting ------------------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from .journal_rows import (
     in_chunks,
     job_rows,
     marks,
+    namesakes,
     submissions,
 )
 from .journal_store import Store, from_sql, to_sql
@@ -324,6 +325,12 @@ class Journal:
         """How jobs with these native ids ended, whichever session of that login submitted them; those that are known."""
         with self._store.reading() as db:
             return endings(db, login, native_ids)
+
+    def namesakes(self, login: str, session: str, native_ids: Sequence[str]) -> dict[int, str]:
+        """Unfinished jobs with these native ids in that login's other sessions: key -> native id. They are the same jobs,
+        submitted there or followed there."""
+        with self._store.reading() as db:
+            return namesakes(db, login, session, native_ids)
 
     def find(self, session: str, name: str) -> list[int]:
         """Keys of the jobs of a session with that token or native id; an array's or a submission's: of all its jobs, in order.

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .contact import Contact
-from .errors import ConfigurationError, InvalidContact, JobyardError, NoScheduler, SchedulerUnavailable, TransportError, UnknownJob, WrongState
+from .errors import (
+    ConfigurationError,
+    InvalidContact,
+    JobyardError,
+    NoScheduler,
+    SchedulerUnavailable,
+    TransportError,
+    UnknownJob,
+    WrongState,
+)
 from .evidence import Terms, from_row, ours
 from .job import By, JobDescription, JobState, Observation, Placeholder, Source, Transition
 from .job_folders import JobFolders
@@ -313,6 +322,11 @@ class JournalKeeper:
                 answers[key] = told.get(native_id)
                 if answers[key] is None:
                     acts[key] = Observation(source=Source.ACT, at=max(at, self._clock()), what=action.value)
+            done = {native_id: acts[key] for native_id, named in native.items() for key in named if key in acts}
+            # Whoever follows the same job in another session of this login hears of it: it was cancelled, and is not lost.
+            acts.update(
+                {key: done[name] for key, name in self._journal.namesakes(self._login, self.session_id, list(done)).items()}
+            )
             self.tracker.observe(acts)
         return answers
 
@@ -404,7 +418,8 @@ class JournalKeeper:
     def _remove_folder(self, submission: SubmissionRow) -> None:
         if submission.kind == FOREIGN:
             return
-        with contextlib.suppress(OSError, TransportError, ConfigurationError):  # what cannot be removed stays for whoever clears the work folder
+        # What cannot be removed stays for whoever clears the work folder.
+        with contextlib.suppress(OSError, TransportError, ConfigurationError):
             if submission.work_root == self._work.path:
                 self._work.remove(submission.token)
             else:

@@ -224,6 +224,19 @@ def endings(db: sqlite3.Connection, login: str, native_ids: Sequence[str]) -> di
     return found
 
 
+def namesakes(db: sqlite3.Connection, login: str, session: str, native_ids: Sequence[str]) -> dict[int, str]:
+    """Unfinished jobs with these native ids in that login's other sessions: key -> native id."""
+    found: dict[int, str] = {}
+    for chunk in in_chunks(native_ids):
+        rows = db.execute(
+            "SELECT jobs.key, jobs.native_id FROM jobs JOIN sessions ON sessions.number = jobs.session"
+            f" WHERE jobs.native_id IN ({marks(chunk)}) AND jobs.state NOT IN {FINAL} AND sessions.login = ? AND sessions.id <> ?",
+            (*(to_sql(one) for one in chunk), to_sql(login), to_sql(session)),
+        )
+        found.update({key: from_sql(native_id) or "" for key, native_id in rows})
+    return found
+
+
 def entries(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[Entry]:
     """Jobs (``jobs``) of submissions (``s``) as listed; ``where`` says the order too."""
     rows = db.execute(

@@ -491,3 +491,23 @@ def test_what_it_waits_for_must_be_there(rig: Rig) -> None:
         rig.submit(after=(After("f" * 32, "success"),))
     assert rig.scheduler.submitted == []
     assert rig.journal.unfinished() == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_another_session_does_to_a_job_is_known_in_its_own(rig: Rig, tmp_path: Path, own: bool) -> None:
+    """A job that another session of the login cancelled was cancelled, and is not waited for as one that is lost; and so where
+    its own session cancels what another follows."""
+    other = Rig(tmp_path, scheduler=rig.scheduler)
+    key, untouched = rig.submit(), rig.submit()[0]
+    listed(rig, [*key, untouched], QUEUED)
+    native_id = rig.journal.entries(rig.session, key)[0].native_id or ""
+    foreign = other.keeper.attach(native_id)
+    acting, keys, hearing = (rig, key, other) if own else (other, [foreign], rig)
+    assert acting.keeper.control(Action.CANCEL, keys) == dict.fromkeys(keys)
+    listed(rig, [untouched], QUEUED)
+    for _ in range(10):
+        rig.step(0.5)
+        other.step(0.5)
+    assert [one.state for one in hearing.updates if one.key in (*key, foreign) and one.state.final] == [JobState.CANCELLED]
+    assert rig.journal.entries(rig.session, [untouched])[0].state is QUEUED
+    other.close()
