@@ -1,4 +1,8 @@
-"""Places and sessions for the cases that run jobs. ``DRMAA_TEST_CONTACT`` runs them on any scheduler; default: local."""
+"""Places and sessions for the cases that run jobs. ``DRMAA_TEST_CONTACT`` runs them on any scheduler; default: local.
+
+On a test bed (``JOBYARD_BED``) only cases that need a place run: the others (values, times, names, descriptions, the stand-in's
+faults) say nothing of a scheduler, and run without one every day.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,19 @@ from pathlib import Path
 import pytest
 
 import drmaa
-from drmaa_suite.run import ALL, PATIENCE_S, TERMINATE, Place
+from drmaa_suite.run import ALL, BED, PATIENCE_S, TERMINATE, Place
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a bed, only what is told to a scheduler."""
+    if not BED:
+        return
+    idle = [item for item in items if item.path.parent == HERE and "place" not in getattr(item, "fixturenames", ())]
+    if idle:
+        config.hook.pytest_deselected(items=idle)
+        items[:] = [item for item in items if item not in set(idle)]
 
 
 @pytest.fixture(scope="module")

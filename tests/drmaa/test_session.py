@@ -10,7 +10,22 @@ import pytest
 
 import drmaa
 from drmaa import helpers
-from drmaa_suite.run import ALL, ANY, FOREVER, LOCAL, NOW, PATIENCE_S, SCHEDULER, TERMINATE, Place, fill, shell, sleeper, template
+from drmaa_suite.run import (
+    ALL,
+    ANY,
+    FOREVER,
+    LOCAL,
+    NOW,
+    PATIENCE_S,
+    SCHEDULER,
+    SMALL,
+    TERMINATE,
+    Place,
+    fill,
+    shell,
+    sleeper,
+    template,
+)
 
 Shared = type[drmaa.Session]
 
@@ -218,7 +233,7 @@ def test_context_managers(nobody: Place, folder: Path) -> None:
 
 def test_independent_sessions(session: Shared, place: Place, folder: Path) -> None:
     """Row 6: ten sessions at once beside the shared one, their jobs apart."""
-    others = [drmaa.Session.independent(place.contact) for _ in range(10)]
+    others = [drmaa.Session.independent(place.contact) for _ in range(3 if SMALL else 10)]
     jobs: list[str] = []
     for other in others:
         with pytest.raises(drmaa.NoActiveSessionException):
