@@ -7,7 +7,7 @@ import sys
 
 from .measure import OUT
 
-PACKAGES = {"psij": "psij-python==0.9.11", "hyperqueue": "hyperqueue==0.27.0"}
+PACKAGES = {"drmaa": "drmaa==0.7.9", "psij": "psij-python==0.9.11", "hyperqueue": "hyperqueue==0.27.0"}
 
 
 def python_of(peer: str) -> str:
