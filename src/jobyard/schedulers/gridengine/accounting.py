@@ -19,7 +19,8 @@ from .queue import MARK, token_of
 
 __all__ = ["accounts", "parse_accounting"]
 
-_RULE = re.compile(r"={20,}")
+_SUMMARY = re.compile(r"(OWNER|ACCOUNT) +WALLCLOCK |Total System Usage")
+_RULE = re.compile(r"={62}")  # of a record; a summary has a longer one
 _LINE = re.compile(r"([a-z_]\w*)(?:\s+(.*))?")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _CODE = re.compile(r"\s*([0-9]{1,3})\b")
@@ -30,6 +31,7 @@ _FACTORS = {"k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4, "K": 1024, "M":
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LONG_DATE = re.compile(r"[A-Z][a-z]{2} +([A-Z][a-z]{2}) +([0-9]{1,2}) +([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)? +([0-9]{4})")
 _SHORT_DATE = re.compile(r"([0-9]{2})/([0-9]{2})/([0-9]{4}) +([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?")
+_UNKNOWN = re.compile(r"error: job (?:id|name) .* not found")
 _NONE = frozenset({"", "NONE", "undefined", "unknown"})
 _RAN_AGAIN = frozenset({24, 25})  # of a run that was not the last: migrated, rescheduled
 _NOT_BEGUN = frozenset({1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 26, 27, 28, 29, 31, 32, 33, 34, 35, 36, 38})
@@ -44,37 +46,35 @@ def parse_accounting(result: Result) -> Answer:
 
     Where there is no accounting file the answer is empty and not complete. SchedulerUnavailable: this is no answer.
     """
-    text, _, end = result.text.rpartition(f"{MARK} end")
-    if not end and MARK not in result.text:
+    text, mark, _ = result.text.rpartition(f"{MARK} end")
+    if not mark:
         raise SchedulerUnavailable("qacct's answer does not end as it should")
     if result.returncode != 0:
         raise SchedulerUnavailable("qacct failed")
-    wrong = [line for line in result.error_text.splitlines() if line.strip() and "not found" not in line]
-    if any("ccounting" in line or "No such file" in line for line in wrong):
+    wrong = [line for line in result.error_text.splitlines() if line.strip() and not _UNKNOWN.fullmatch(line.strip())]
+    if any("/accounting" in line and "No such file" in line for line in wrong):
         return Answer(complete=False)
     if wrong:
         raise SchedulerUnavailable(wrong[0])
     unparsed: list[str] = []
-    last: dict[str, Row] = {}
-    again: dict[str, int] = {}  # how many runs were ended only to be run again
+    last: dict[tuple[str, str | None], Row] = {}  # numbers come round: two tokens are two jobs
+    again: dict[tuple[str, str | None], int] = {}  # how many runs were ended only to be run again
     for record in _records(text, unparsed):
         row = _row(record)
         if row is None:
             unparsed.append(" ".join(f"{key} {value}" for key, value in list(record.items())[:12])[:200])
             continue
-        known = last.get(row.native_id)
-        if known is not None and (known.submitted_at or 0.0) > (row.submitted_at or 0.0):
-            continue  # the number came round, and this is the older job's
-        if known is not None and known.submitted_at != row.submitted_at:
-            again.pop(row.native_id, None)
+        job = (row.native_id, row.token)
+        last[job] = row
         if not row.ended:
-            again[row.native_id] = again.get(row.native_id, 0) + 1
-        last[row.native_id] = row
-    rows = (
-        msgspec.structs.replace(row, attempt=again[row.native_id] + 1) if row.ended and row.native_id in again else row
-        for row in last.values()
-    )
+            again[job] = again.get(job, 0) + 1
+    rows = (_counted(row, again[job]) if row.ended and job in again else row for job, row in last.items())
     return Answer(rows=tuple(rows), unparsed=tuple(unparsed), complete=not unparsed)
+
+
+def _counted(row: Row, again: int) -> Row:
+    """The row of a run after the first. Its time of submission is that of the rescheduling (measured on 8.1.9)."""
+    return msgspec.structs.replace(row, attempt=again + 1, submitted_at=None)
 
 
 def accounts(result: Result) -> Iterator[tuple[str, str]]:
@@ -87,12 +87,15 @@ def accounts(result: Result) -> Iterator[tuple[str, str]]:
 
 def _records(text: str, unparsed: list[str]) -> Iterator[Mapping[str, str]]:
     record: dict[str, str] | None = None
+    summary = False  # qacct adds one, where it was not asked for a single job
     for line in text.splitlines():
         if _RULE.fullmatch(line.strip()):
             if record:
                 yield record
-            record = {}
-        elif not line.strip() or line.startswith(MARK):
+            record, summary = {}, False
+        elif _SUMMARY.match(line):
+            summary = True
+        elif summary or not line.strip() or line.startswith(MARK):
             continue
         elif record is None or (match := _LINE.fullmatch(line.rstrip())) is None:
             unparsed.append(line.strip()[:200])
@@ -121,7 +124,7 @@ def _row(record: Mapping[str, str]) -> Row | None:
     code = int(failed[1])
     shown = f"failed {record['failed']}" if code else f"exit_status {status[1]}"
     if code in _RAN_AGAIN:  # a run is over, not the job
-        return Row(native_id=native_id, native_state=shown, token=token, name=record.get("jobname"), submitted_at=submitted_at)
+        return Row(native_id=native_id, native_state=shown, token=token, name=record.get("jobname"))
     ending = _ending(record, code, int(status[1]), submitted_at)
     return Row(
         native_id=native_id,

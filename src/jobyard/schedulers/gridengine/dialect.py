@@ -78,7 +78,7 @@ if [ $# -le {_ONE_BY_ONE} ]; then
 else
     qacct -o "$(id -un)" -j | awk -v wanted="$*" '
         BEGIN {{ n = split(wanted, list, " "); for (i = 1; i <= n; i++) want[list[i]] = 1 }}
-        /^=====/ {{ if (keep) printf "%s", text; text = ""; keep = 0 }}
+        /^=====/ || /^(OWNER|Total System Usage)/ {{ if (keep) printf "%s", text; text = ""; keep = 0 }}
         {{ text = text $0 "\\n" }}
         $1 == "jobnumber" && ($2 in want) {{ keep = 1 }}
         END {{ if (keep) printf "%s", text }}'
@@ -91,7 +91,7 @@ if [ $# -le {_ONE_BY_ONE} ]; then
 else
     qacct -o "$(id -un)" -j | awk -v wanted="$*" '
         BEGIN {{ n = split(wanted, list, " "); for (i = 1; i <= n; i++) want[list[i]] = 1 }}
-        /^=====/ {{ if (keep) printf "%s", text; text = ""; keep = 0 }}
+        /^=====/ || /^(OWNER|Total System Usage)/ {{ if (keep) printf "%s", text; text = ""; keep = 0 }}
         {{ text = text $0 "\\n" }}
         $1 == "account" && ($2 in want) {{ keep = 1 }}
         END {{ if (keep) printf "%s", text }}'
@@ -104,6 +104,7 @@ qconf -spl | while read -r name; do qconf -sp "$name"; done
 :
 """
 
+_ID = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?")
 _SUBMITTED = re.compile(r"([0-9]{1,10})(\.[0-9]{1,10}-[0-9]{1,10}:[0-9]{1,10})?")
 _GONE = re.compile(
     r"commlib error|unable to (?:send message to|contact) qmaster|got (?:send|select|read) error|can't unpack|timeout", re.I
@@ -122,7 +123,7 @@ _SAID: tuple[tuple[str, type[ControlError | UnknownJob] | None], ...] = (
     (rf"[Pp]ushed rescheduling of job(?:-array task)? {_TASK}\b", None),
     (rf"^Modify operation can not be applied on job(?:-array task)? {_TASK} in ", WrongState),
     (rf"^The job(?:-array task)? {_TASK} is running in queue \S+ where jobs are not rerunable", ControlError),
-    (rf'^[Jj]ob(?:-array task)? "?{_TASK}"? (?:.*)(?:not rerun|already)', ControlError),
+    (rf"^The job(?:-array task)? {_TASK} is not (?:restartable|rerunable)", ControlError),
     (rf'^denied: job(?:-array task)? "?{_TASK}"? does not exist$', UnknownJob),
     (rf'^invalid queue or job "{_TASK}"$', UnknownJob),
     (rf'you do not have the necessary privileges to \w+ the job(?:-array task)? "?{_TASK}"?', NotPermitted),
@@ -285,6 +286,8 @@ class GridEngineDialect:
             for pattern, error in _LINES:
                 if match := pattern.search(line.strip()):
                     for native_id in _meant(match.groupdict(), asked, tasks):
+                        if error is UnknownJob and action is Action.CANCEL:
+                            error = WrongState  # it forgets jobs as they end: there is nothing left to cancel
                         if error is None or native_id not in answers:
                             wrong = f"gridengine cannot {action} job {native_id}: {line.strip()}"
                             answers[native_id] = None if error is None else error(wrong)
@@ -345,7 +348,7 @@ def _accepted(number: str, submission: Submission) -> Accepted:
 
 
 def _numbers(native_ids: Collection[str]) -> list[str]:
-    return sorted({native_id.partition(".")[0] for native_id in native_ids})
+    return sorted({native_id.partition(".")[0] for native_id in native_ids if _ID.fullmatch(native_id)})
 
 
 _COMMANDS = {
@@ -368,7 +371,9 @@ def _words(native_ids: Sequence[str]) -> list[tuple[str, list[str]]]:
     found: list[tuple[str, list[str]]] = []
     for native_id in dict.fromkeys(native_ids):
         number, _, task = native_id.partition(".")
-        if task.isdecimal():
+        if _ID.fullmatch(native_id) is None:
+            continue  # the name of a job, or an option: never given to a command
+        if task:
             tasks.setdefault(number, []).append(int(task))
         else:
             found.append((native_id, [native_id]))

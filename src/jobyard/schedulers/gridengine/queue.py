@@ -134,7 +134,8 @@ def _rows(fields: Mapping[str, str], holds: Mapping[str, frozenset[str]], detail
             token=known.token if known is not None else None,
             name=_unescaped(name) if name is not None else None,
             attempt=2 if "R" in word else None,  # at least: it is shown that a job runs again, not how often
-            submitted_at=submitted_at if submitted_at is not None or known is None else known.submitted_at,
+            # A job that runs again shows when it was rescheduled (measured on 8.1.9).
+            submitted_at=None if "R" in word else submitted_at or (known.submitted_at if known is not None else None),
             began_at=began_at if state in (JobState.RUNNING, JobState.SUSPENDED) else None,
         )
 

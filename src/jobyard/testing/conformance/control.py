@@ -191,6 +191,7 @@ class Control:
         elif action is Action.SUSPEND:
             reach(session, job, JobState.SUSPENDED, features=features)
             assert job.by in (By.USER, By.BOTH)
+            time.sleep(features.suspend_late_s)
             open_gate(scene.gate)
             with pytest.raises(TimeoutError):
                 job.wait(timeout=0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,7 @@ class Staging:
         reach(session, job, JobState.RUNNING, features=features)
         job.suspend()
         reach(session, job, JobState.SUSPENDED, features=features)
+        time.sleep(features.suspend_late_s)
         open_gate(tmp_path / "gate")
         with pytest.raises(TimeoutError):
             job.wait(timeout=0.3)
