@@ -89,6 +89,7 @@ def test_nonsense_changes_no_state_and_recovery_is_automatic(
 
 def test_a_job_that_ended_while_the_scheduler_was_away(session: Session, cell: lookalike.Lookalike, tmp_path: Path) -> None:
     job = session.submit(jobs.shell("kill -TERM $$; /bin/sleep 5"))  # not final alone: only the scheduler can say why
+    session.watch(lambda _, transition: None, [job])
     cell.configure(away=True)
     wait_for_questions(session, 2)
     assert not job.state.final
