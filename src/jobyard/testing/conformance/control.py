@@ -343,7 +343,8 @@ class Control:
         if not features.can(Action.SUSPEND) or not features.can(Action.RESUME):
             return  # the refusal is asserted by test_each_action_in_each_state
         ticks = scene.log
-        job = session.submit(jobs.shell('( while :; do echo >>"$1"; /bin/sleep 0.05; done ) & wait', ticks))
+        # Where the cancel reaches the child before the shell, the shell comes to its end by itself: not with 0, as of itself.
+        job = session.submit(jobs.shell('( while :; do echo >>"$1"; /bin/sleep 0.05; done ) & wait; exit 9', ticks))
         eventually(ticks.exists, features.deadline_s, "the child has begun")
         reach(session, job, JobState.RUNNING, features=features)
         job.suspend()
