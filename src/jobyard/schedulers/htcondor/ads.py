@@ -74,6 +74,7 @@ _REASONS = {"walltime": Cause.WALLTIME, "deadline": Cause.WALLTIME, "rerun": Cau
 _HELD = re.compile(r"held ([0-9]{1,4})\b", re.ASCII)
 _BY = re.compile(r"\(by user ([^)\s]+)\)")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
+_YEAR_10000 = 253402300800
 _MOST_TASKS = 1_000_000  # of an array that an answer is believed
 ENDING_HOLDS = tuple(_HOLDS)
 
@@ -187,11 +188,11 @@ def _row(ad: Ad, *, queue: bool) -> Row | None:
         return None
     ended = status == COMPLETED or (status == REMOVED and not queue)
     ending = _ending(ad, status) if ended else None
-    by = None
+    by = By.USER if state is JobState.SUSPENDED else None
     if state is JobState.HELD:
         by = _holder(ad)
-    elif state is JobState.SUSPENDED:
-        by = By.USER
+    if status in (IDLE, HELD) and _before_its_time(ad):  # idle to HTCondor, which has no such state
+        state, by = JobState.HELD, By.BOTH if by is By.USER else By.SYSTEM
     return Row(
         native_id=job,
         state=ending.state if ending is not None else state,
@@ -256,10 +257,15 @@ def _reason(ad: Ad, status: int) -> str | None:
         return _text(ad, "RemoveReason")
     if status != IDLE:
         return None
-    begin_at, now = _time(ad, BEGIN_ATTRIBUTE), _time(ad, "ServerTime")
-    if begin_at is not None and begin_at < 253402300800 and (now is None or now < begin_at):
+    begin_at = _time(ad, BEGIN_ATTRIBUTE)
+    if begin_at is not None and _before_its_time(ad):
         return f"not before {datetime.fromtimestamp(begin_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
     return _text(ad, "LastRejMatchReason")
+
+
+def _before_its_time(ad: Ad) -> bool:
+    begin_at, now = _time(ad, BEGIN_ATTRIBUTE), _time(ad, "ServerTime")
+    return begin_at is not None and now is not None and now < begin_at < _YEAR_10000
 
 
 def _ending(ad: Ad, status: int) -> Ending:

@@ -222,12 +222,11 @@ def _policy(job: JobDescription, given: Mapping[str, str]) -> dict[str, str]:
         requirements.append(f"(time() >= {math.ceil(job.begin_at)})")
     if requirements:
         lines["requirements"] = " && ".join(requirements)
-    codes = " || ".join(f"HoldReasonCode == {code}" for code in ENDING_HOLDS)
-    held = f"(JobStatus == 5 && ({codes}))"
+    held = f"(JobStatus == 5 && member(HoldReasonCode, {{{', '.join(map(str, sorted(ENDING_HOLDS)))}}}))"
     rules = [(held, f'strcat("{REASON_PREFIX}held ", HoldReasonCode, ": ", HoldReason)')]
     if job.limits.walltime_s is not None:
         limit_s = math.ceil(job.limits.walltime_s)
-        running = "(JobStatus == 2 || JobStatus == 6 || JobStatus == 7)"
+        running = "member(JobStatus, {2, 6, 7})"
         rules.append(
             (f"({running} && time() - JobCurrentStartDate >= {limit_s})", f'"{REASON_PREFIX}walltime: it ran for {limit_s} s"')
         )

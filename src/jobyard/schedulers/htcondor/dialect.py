@@ -37,7 +37,7 @@ _AWAY = re.compile(
     r"Can't find address|Failed to connect|Failed to fetch|Failed to commit|Failed to end|connection|communicat|timed out|QMGMT",
     re.IGNORECASE,
 )
-_LATER = re.compile(r"MAX_JOBS_PER_OWNER|MAX_JOBS_SUBMITTED|would exceed", re.IGNORECASE)
+_LATER = re.compile(r"exceed MAX_JOBS_(PER_OWNER|SUBMITTED|RUNNING)", re.IGNORECASE)
 _CONSTRAINT_BYTES = 100_000  # an argument has at most 128 KiB
 # The tools read settings from the environment: only the caller's own jobs are listed, whatever the site's default.
 _MINE = {"_CONDOR_CONDOR_Q_ONLY_MY_JOBS": "true"}
