@@ -21,7 +21,7 @@ from ..base import (
     Traits,
 )
 from . import answers
-from .ids import words
+from .ids import is_id, words
 from .request import check, sbatch_options, sends_positions
 from .tables import Marks, account_answer, account_format, queue_answer, queue_format
 
@@ -136,7 +136,8 @@ class SlurmDialect:
         return queue_answer(result.text, self.marks)
 
     def account_command(self, native_ids: Collection[str]) -> Command | None:
-        return self._sacct(f"--jobs={','.join(_whole_arrays(native_ids))}")
+        known = _whole_arrays(native_ids)
+        return self._sacct(f"--jobs={','.join(known)}") if known else None
 
     def parse_account(self, result: Result) -> Answer:
         if result.returncode != 0:
@@ -147,17 +148,14 @@ class SlurmDialect:
         return account_answer(result.text, self.marks)
 
     def list_command(self) -> Command:
-        return self._squeue(name=True)
+        return self._squeue()
 
     def parse_list(self, result: Result) -> Sequence[Row]:
-        answers.unavailable(result)
-        if result.returncode != 0:
-            raise SchedulerUnavailable("it failed")
-        return queue_answer(result.text, self.marks, name=True).rows
+        return self.parse_query(result).rows
 
-    def _squeue(self, *, name: bool = False) -> Command:
+    def _squeue(self) -> Command:
         """All jobs of this user that the controller remembers, those that ended within MinJobAge included."""
-        argv = ("squeue", "--me", "--array", "--states=all", f"--Format={queue_format(self.marks, name=name)}")
+        argv = ("squeue", "--me", "--array", "--states=all", f"--Format={queue_format(self.marks)}")
         return Command(argv=argv, environment=_ANSWERS, without=_WITHOUT)
 
     def _sacct(self, *which: str) -> Command:
@@ -235,8 +233,9 @@ def _verb(action: Action, signal: int | None) -> tuple[str, ...]:
 
 
 def _whole_arrays(native_ids: Collection[str], most: int = 100) -> list[str]:
-    """Ids for ``--jobs``: tasks by themselves while they are few, else their array."""
+    """Ids for ``--jobs``: tasks by themselves while they are few, else their array. One that is no id would spoil them all."""
     tasks: dict[str, list[str]] = {}
     for native_id in native_ids:
-        tasks.setdefault(native_id.partition("_")[0], []).append(native_id)
+        if is_id(native_id):
+            tasks.setdefault(native_id.partition("_")[0], []).append(native_id)
     return [one for array, members in tasks.items() for one in (members if len(members) <= most else [array])]

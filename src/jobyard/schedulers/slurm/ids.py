@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["expanded", "ranges", "words"]
+__all__ = ["expanded", "is_id", "ranges", "words"]
 
 _ID = re.compile(r"([0-9]{1,10})(?:_([0-9]{1,10}))?", re.ASCII)
 _LISTED = re.compile(r"([0-9]{1,10})_\[([0-9,:-]{1,1000000})(?:%[0-9]{1,10})?\]", re.ASCII)
 _MOST = 4_000_001  # tasks in one array, by Slurm's own limit (slurm.conf, MaxArraySize)
 
 
+def is_id(text: str) -> bool:
+    """The id of one job, or of one task."""
+    return _ID.fullmatch(text) is not None
+
+
 def expanded(text: str) -> tuple[str, ...]:
-    """The ids that a command's word stands for: itself, or each task of ``4351_[3-5,9%2]``. None where it is no id."""
-    if _ID.fullmatch(text):
+    """The ids that a word stands for: itself, or each task of ``4351_[3-5,9%2]``; none where it is no id."""
+    if is_id(text):
         return (text,)
     match = _LISTED.fullmatch(text)
     if match is None:

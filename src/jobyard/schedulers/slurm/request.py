@@ -48,7 +48,8 @@ _OURS_SHORT = {
 _FLAGS_SHORT = frozenset("HIkKOQsv")
 _FLAGS = frozenset({
     "contiguous", "disable-stdout-job-summary", "exclusive", "external", "hold", "ignore-pbs", "immediate", "no-kill", "nice",
-    "overcommit", "oversubscribe", "parsable", "quiet", "reboot", "spread-job", "stepmgr", "use-min-nodes", "verbose",
+    "overcommit", "oversubscribe", "propagate", "quiet", "reboot", "resv-ports", "spread-job", "stepmgr", "use-min-nodes",
+    "verbose",
 })  # fmt: skip
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9-]*", re.ASCII)
 
@@ -108,18 +109,10 @@ def _check_native(words: tuple[str, ...]) -> None:
 
 
 def _long(name: str) -> str | None:
-    """The engine's option that sbatch would take this for. Beginnings count; of an option of the user's own they do not."""
+    """The engine's option that sbatch could take this for: it takes any beginning that fits one option alone."""
     if name in _OURS:
         return name
-    if len(name) < 3:
-        return None
-    if any(other.startswith(name) for other in _OTHERS):
-        return None
-    return next((ours for ours in _OURS if ours.startswith(name)), None)
-
-
-# Options of the user's that begin as one of ours may be cut; the whole names of those that could be meant.
-_OTHERS = ("exclude", "exclusive", "export-", "gid", "gpus", "gres", "hint", "hold", "wckey", "wait-all-nodes", "ignore-pbs")
+    return next((ours for ours in _OURS if name and ours.startswith(name)), None)
 
 
 def _attributes(job: JobDescription) -> Iterator[tuple[str, str]]:

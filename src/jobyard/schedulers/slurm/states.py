@@ -8,9 +8,10 @@ import msgspec
 
 from ...job import By, Cause, Ending, JobState, Usage, signal_name
 
-__all__ = ["HELD_BY_USER", "Said", "ending_of", "exit_of", "said"]
+__all__ = ["BY_ITSELF", "HELD_BY_USER", "Said", "ending_of", "exit_of", "said"]
 
 HELD_BY_USER = "JobHeldUser"
+BY_ITSELF = "cancelled by Slurm itself before it began"  # accounting names nobody; its reason is not kept by all releases
 
 # States of jobs that are not over: ours, and who holds or suspends it.
 _LIVE: dict[str, tuple[JobState, By | None]] = {
@@ -73,6 +74,8 @@ def said(word: str, reason: str) -> Said:
         state, cause = over
         if word == "CANCELLED" and reason == "DependencyNeverSatisfied":  # by Slurm: --kill-on-invalid-dep
             return Said(JobState.FAILED, None, Cause.DEPENDENCY)
+        if reason == BY_ITSELF:
+            return Said(JobState.FAILED, None, Cause.REJECTED)
         return Said(state, None, cause)
     state_by = _LIVE.get(word)
     if state_by is None:

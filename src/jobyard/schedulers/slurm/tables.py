@@ -17,16 +17,18 @@ from ...errors import SchedulerUnavailable
 from ...job import Usage
 from ..base import Answer, Row
 from .ids import expanded
-from .states import ending_of, said
+from .states import BY_ITSELF, ending_of, said
 
 __all__ = ["ACCOUNT_FIELDS", "QUEUE_FIELDS", "Marks", "account_answer", "account_format", "queue_answer", "queue_format"]
 
-# By their names for squeue --Format, all of them in 20.11 and since. The name comes last, and only where jobs are listed.
-QUEUE_FIELDS = ("JobArrayID", "State", "Reason", "RestartCnt", "exit_code", "SubmitTime", "StartTime", "WorkDir")
+# By their names for squeue --Format, all of them in 20.11 and since.
+QUEUE_FIELDS = (
+    "JobArrayID", "State", "Reason", "RestartCnt", "exit_code", "SubmitTime", "StartTime", "NodeList", "WorkDir", "Name",
+)  # fmt: skip
 # By their names for sacct --format, all of them in 20.11 and since.
 ACCOUNT_FIELDS = (
     "JobID", "State", "ExitCode", "Reason", "Submit", "Start", "End", "ElapsedRaw", "UserCPU", "SystemCPU", "MaxRSS", "NodeList",
-    "AllocTRES", "WorkDir",
+    "AllocTRES", "WorkDir", "JobName",
 )  # fmt: skip
 
 _TOKEN = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -53,10 +55,9 @@ class Marks(msgspec.Struct, frozen=True):
         return f"#{self.secret}#"
 
 
-def queue_format(marks: Marks, *, name: bool = False) -> str:
+def queue_format(marks: Marks) -> str:
     """The value of ``--Format``. Width 0: nothing is cut, nothing padded."""
-    fields = (*QUEUE_FIELDS, "Name") if name else QUEUE_FIELDS
-    return ",".join(f"{field}:0{marks.row if field is fields[-1] else marks.field}" for field in fields)
+    return ",".join(f"{field}:0{marks.row if field == QUEUE_FIELDS[-1] else marks.field}" for field in QUEUE_FIELDS)
 
 
 def account_format() -> str:
@@ -64,9 +65,8 @@ def account_format() -> str:
     return ",".join(ACCOUNT_FIELDS)
 
 
-def queue_answer(text: str, marks: Marks, *, name: bool = False) -> Answer:
+def queue_answer(text: str, marks: Marks) -> Answer:
     """The rows of squeue. SchedulerUnavailable where the header is missing."""
-    count = len(QUEUE_FIELDS) + name
     rows: list[Row] = []
     unparsed: list[str] = []
     header = False
@@ -76,7 +76,7 @@ def queue_answer(text: str, marks: Marks, *, name: bool = False) -> Answer:
         before, _, fields[0] = fields[0].rpartition("\n")
         if marks.field in before:  # a row that was cut short, and the next
             unparsed.append(before)
-        if len(fields) != count:
+        if len(fields) != len(QUEUE_FIELDS):
             unparsed.append(record)
         elif fields[0] == "JOBID":
             header = True
@@ -94,15 +94,17 @@ def queue_answer(text: str, marks: Marks, *, name: bool = False) -> Answer:
 
 def _queue_rows(fields: Sequence[str]) -> list[Row]:
     """A row for each job that the line stands for."""
-    native_id, word, reason, restarts, exit_text, submitted, started, folder = fields[:8]
+    native_id, word, reason, restarts, exit_text, submitted, started, nodes, folder, name = fields
     meaning = said(word, reason)
     if not re.fullmatch(r"[A-Z_]{2,40}", word, re.ASCII):
         return []
     attempt = int(restarts) + 1 if re.fullmatch(r"[0-9]{1,6}", restarts, re.ASCII) else None
     submitted_at = _moment(submitted)
-    # A job that waits shows when it is expected to start.
-    began_at = _moment(started) if meaning.cause is not None or word in ("RUNNING", "COMPLETING", "STOPPED", "SUSPENDED") else None
-    ending = ending_of(meaning, word, reason, exit_text, submitted_at=submitted_at, began_at=began_at, attempt=attempt)
+    # A job that waits shows when it may start, one cancelled in the queue when it was: neither has nodes.
+    began_at = _moment(started) if nodes and word != "PENDING" else None
+    ending = ending_of(
+        meaning, word, reason, exit_text, submitted_at=submitted_at, began_at=began_at, host=nodes or None, attempt=attempt
+    )
     return [
         Row(
             native_id=one,
@@ -111,7 +113,7 @@ def _queue_rows(fields: Sequence[str]) -> list[Row]:
             native_state=word,
             reason=None if reason in ("", "None", "(null)") else reason,
             token=_token(folder),
-            name=fields[8] if len(fields) > 8 else None,
+            name=name,
             attempt=attempt,
             ended=ending is not None,
             ending=ending,
@@ -173,8 +175,11 @@ def _begins(line: str, marks: Marks) -> bool:
 
 def _account_rows(native_id: str, found: Mapping[str, str], steps: Sequence[Mapping[str, str]]) -> list[Row]:
     word, reason = found["State"], found["Reason"]
-    meaning = said(word, "DependencyNeverSatisfied" if word == "CANCELLED" and reason == "Dependency" else reason)
-    submitted_at, began_at = _moment(found["Submit"]), _moment(found["Start"])
+    host = found["NodeList"] if found["NodeList"] not in ("", "None assigned", "(null)") else None
+    if word == "CANCELLED" and host is None:  # not "by 1001": by Slurm itself
+        reason = "DependencyNeverSatisfied" if reason in ("Dependency", "DependencyNeverSatisfied") else BY_ITSELF
+    meaning = said(word, reason)
+    submitted_at, began_at = _moment(found["Submit"]), _moment(found["Start"]) if host is not None else None
     sizes = [size for step in steps if (size := _size(step["MaxRSS"])) is not None]
     native = {name: found[name] for name in ("State", "ExitCode", "ElapsedRaw", "AllocTRES", "NodeList") if found[name]}
     usage = Usage(
@@ -184,7 +189,6 @@ def _account_rows(native_id: str, found: Mapping[str, str], steps: Sequence[Mapp
         max_rss_bytes=max(sizes, default=None),
         native=native,
     )
-    host = found["NodeList"] if found["NodeList"] not in ("", "None assigned") else None
     ending = ending_of(
         meaning,
         word,
@@ -204,6 +208,7 @@ def _account_rows(native_id: str, found: Mapping[str, str], steps: Sequence[Mapp
             native_state=word,
             reason=None if reason in ("", "None", "(null)") else reason,
             token=_token(found["WorkDir"]),
+            name=found["JobName"],
             ended=ending is not None,
             ending=ending,
             submitted_at=submitted_at,
