@@ -338,3 +338,11 @@ def test_the_environment_may_be_large(rig: Rig) -> None:
 def test_the_traits_of_the_rig_are_those_that_the_tests_speak_of() -> None:
     assert TRAITS.variables == ("RIG_", "RIGGED")
     assert Path("/proc/self/environ").exists()
+
+
+@pytest.mark.parametrize(("native_id", "array_id"), [("7[2].srv", "7[].srv"), ("7.srv", "7.srv")])
+def test_the_id_of_an_array_by_its_brackets(rig: Rig, native_id: str, array_id: str) -> None:
+    """Torque tells a task its own id alone."""
+    traits = Traits(native_id_variables=("RIG_ID",), index_variables=("RIG_INDEX",), array_id_brackets=True)
+    placed = rig.place(["/bin/sh", "-c", 'echo "$JOBYARD_ARRAY_ID"'], kind=Kind.ARRAY, indices=[2, 3], traits=traits)
+    assert placed.run(native_id, env={"RIG_INDEX": "2"}).stdout("stdout.2").decode() == f"{array_id}\n"

@@ -72,6 +72,8 @@ class Task:
         self.number, self.index = _position(job, traits, self.own, argument)
         self.native_id = _native_id(traits, self.own, self.index is not None or job["kind"] == "like")
         self.array_id = _first(traits.get("array_id_variables", ()), self.own) or self.native_id
+        if traits.get("array_id_brackets") and self.array_id and "]" in self.array_id:
+            self.array_id = self.array_id.partition("[")[0] + "[]" + self.array_id.partition("]")[2]
         self.description = job["description"]
         self.launch = job["launch"]
         if job["tasks"]:
