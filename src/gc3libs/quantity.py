@@ -73,7 +73,7 @@ class Quantity:
             if unit is None:
                 raise TypeError(f"{type(self).__name__} {value!r} has no unit; write unit=, or '{value} {next(iter(self.UNITS))}'")
             self._unit = self._named(unit)
-            self._base = Fraction(value) * self.UNITS[self._unit]
+            self._base = _exact(value) * self.UNITS[self._unit]
         else:
             raise TypeError(f"{type(self).__name__} is made of a number and a unit, or of text, not of {value!r}")
 
@@ -147,7 +147,7 @@ class Quantity:
         return self._like(self._base - other._base) if isinstance(other, type(self)) else NotImplemented
 
     def __mul__(self, other: float | Fraction) -> Self:
-        return self._like(self._base * Fraction(other)) if _is_number(other) else NotImplemented
+        return self._like(self._base * _exact(other)) if _is_number(other) else NotImplemented
 
     __rmul__ = __mul__
 
@@ -155,18 +155,23 @@ class Quantity:
         if isinstance(other, type(self)):
             exact = self._base / other._base
             return int(exact) if exact.denominator == 1 else float(exact)
-        return self._like(self._base / Fraction(other)) if _is_number(other) else NotImplemented
+        return self._like(self._base / _exact(other)) if _is_number(other) else NotImplemented
 
     def __floordiv__(self, other: Any) -> Any:
         if isinstance(other, type(self)):
             return int(self._base // other._base)
-        return self._like(Fraction(self._base // Fraction(other))) if _is_number(other) else NotImplemented
+        return self._like(Fraction(self._base // _exact(other))) if _is_number(other) else NotImplemented
 
     def __mod__(self, other: Self) -> Self:
         return self._like(self._base % other._base) if isinstance(other, type(self)) else NotImplemented
 
     def __neg__(self) -> Self:
         return self._like(-self._base)
+
+
+def _exact(value: float | Fraction) -> Fraction:
+    """The number as it is written: 0.1 is a tenth."""
+    return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
 
 
 def _is_number(value: object) -> bool:

@@ -30,8 +30,9 @@ def sh_quote_safe_cmdline(words: Iterable[Any]) -> str:
 
 
 def sh_quote_unsafe(text: Any) -> str:
-    """One word for the shell in which ``$NAME``, ``$(...)`` and back-ticks are expanded where the command runs."""
-    return '"' + re.sub(r'(["\\])', r"\\\1", str(text)) + '"'
+    """One word for the shell in which ``$NAME``, ``$(...)`` and back-ticks are expanded where the command runs; a backslash before
+    one of these keeps it as it is."""
+    return '"' + re.sub(r'(\\*)("|$(?!\n))', lambda found: found[1] * 2 + (found[2] and '\\"'), str(text)) + '"'
 
 
 def sh_quote_unsafe_cmdline(words: Iterable[Any]) -> str:

@@ -71,7 +71,7 @@ class StandinSystem(BatchSystem):
         return self._stat_result(_STATES[word], None)
 
     def _acct_command(self, job: Any) -> str | None:
-        return f"{self._account} {job.lrms_jobid} | grep '^{job.lrms_jobid}|'"
+        return f"echo {job.lrms_jobid} | {self._account} - | grep '^{job.lrms_jobid}|'"
 
     def _parse_acct_output(self, stdout: str, stderr: str) -> dict[str, Any]:
         fields = stdout.strip().split("|")
@@ -92,7 +92,7 @@ class StandinSystem(BatchSystem):
         return found
 
     def _cancel_command(self, jobid: str) -> str:
-        return f"{self._control} cancel {jobid} | tee /dev/stderr | grep -q '^{jobid} ok'"
+        return f"echo {jobid} | {self._control} cancel -"
 
 
 class BulkSystem(StandinSystem):

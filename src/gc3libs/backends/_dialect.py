@@ -46,6 +46,8 @@ _GONE = re.compile(
     r"unknown job|invalid job id|job has finished|is not found|not found\b|does not exist|do not exist|no such job|no matching job",
     re.IGNORECASE,
 )
+# Said where there is no accounting at all: it will never know the job.
+_NO_ACCOUNTING = re.compile(r"accounting.{0,40}(?:disabled|not enabled|not available)|no such file or directory", re.IGNORECASE)
 _DENIED = re.compile(
     r"permission|denied|not authorized|unauthorized|not (?:the )?owner|must be (?:the )?(?:owner|operator)", re.IGNORECASE
 )
@@ -263,7 +265,7 @@ class HookDialect:
             said = f"{frame.out}\n{frame.err}"
             if frame.native_id in rows:
                 continue
-            if frame.code != 0 and not _GONE.search(said):
+            if frame.code != 0 and frame.code not in (126, 127) and not _GONE.search(said) and not _NO_ACCOUNTING.search(said):
                 unparsed.append(f"job {frame.native_id}: accounting exited with {frame.code}: {said.strip()[:200]}")
                 continue
             try:

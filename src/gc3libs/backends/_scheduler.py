@@ -14,6 +14,7 @@ import jobyard
 from jobyard import fronts
 from jobyard.fronts import Accepted, Answer, Row, Submission
 
+from .._run import Run
 from ._dialect import PIECES, TAG, HookDialect
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class HookScheduler(jobyard.CommandScheduler):
         self._states_lock = threading.Lock()
         self._gone: dict[str, float] = {}  # since when the status command has not shown a job
         self._ran: set[str] = set()
+        self._folders: dict[str, str] = {}
 
     def prepare(self, submission: Submission) -> Mapping[str, bytes]:
         """Scheduler.prepare: the prologue and the epilogue lie beside the script."""
@@ -93,7 +95,10 @@ class HookScheduler(jobyard.CommandScheduler):
     def submit(self, submission: Submission) -> Accepted:
         """Scheduler.submit."""
         stage_in(self.transport, submission)
-        return super().submit(submission)
+        accepted = super().submit(submission)
+        with self._states_lock:
+            self._folders[accepted.native_ids[0]] = submission.folder
+        return accepted
 
     def find(self, submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
         """Scheduler.find, from what the submit command left in the job's folder; hooks have no command for it.
@@ -146,12 +151,16 @@ class HookScheduler(jobyard.CommandScheduler):
             waiting = False
             for native_id in set(native_ids) - shown if answer.complete else ():
                 waiting |= now_s - self._gone.setdefault(native_id, now_s) < patient
-            rows = [self._stopped(row) if row.native_state == "STOPPED" else row for row in answer.rows]
+        rows = [self._stopped(row) if row.native_state == Run.State.STOPPED else row for row in answer.rows]
         return Answer(rows=tuple(rows), unparsed=answer.unparsed, complete=answer.complete and not waiting)
 
     def _stopped(self, row: Row) -> Row:
-        """STOPPED is said of jobs that are held, and of those that are suspended."""
-        state = jobyard.JobState.SUSPENDED if row.native_id in self._ran else jobyard.JobState.HELD
+        """STOPPED is said of jobs that are held, and of those that are suspended; one that runs has made its claim."""
+        with self._states_lock:
+            ran, folder = row.native_id in self._ran, self._folders.get(row.native_id)
+        if not ran and folder is not None:
+            ran = self._piece(folder, "claim.0") is not None
+        state = jobyard.JobState.SUSPENDED if ran else jobyard.JobState.HELD
         return Row(native_id=row.native_id, state=state, by=fronts.By.USER, native_state=row.native_state)
 
 
