@@ -27,6 +27,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``argv``: words, in which COMMAND, OPTIONS and MPI stand for several. ``copies``: run so many of it side by side on this
     node, each told its number by the variables of ``index_variables`` (name and number of the first) and all the count by
     ``count_variables``; the first in order that did not exit with 0 decides the ending. ``processes_per_node``: for MPI.
+    ``processes``: how many there are in all; ``host_file_variables`` name a file with a line for each, the host that the
+    scheduler has a place for it on.
     """
 
     argv: tuple[str, ...] = (COMMAND,)
@@ -34,6 +36,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     index_variables: tuple[tuple[str, int], ...] = ()
     count_variables: tuple[str, ...] = ()
     processes_per_node: int | None = None
+    processes: int = 1
+    host_file_variables: tuple[str, ...] = ("JOBYARD_HOST_FILE", "PSIJ_NODEFILE")  # the second is PSI/J's
 
 
 Launcher = Callable[[JobDescription], Launch | None]
@@ -48,6 +52,7 @@ def _multiple(job: JobDescription) -> Launch:
     """As many copies as there are processes, all on the first node. The second names are PSI/J's, whose programs read them."""
     return Launch(
         copies=job.resources.total_processes,
+        processes=job.resources.total_processes,
         index_variables=(("JOBYARD_PROCESS_INDEX", 0), ("_PSI_J_PROCESS_INDEX_", 1)),
         count_variables=("JOBYARD_PROCESS_COUNT", "_PSI_J_PROCESS_COUNT"),
     )
@@ -58,6 +63,7 @@ def _mpirun(job: JobDescription) -> Launch:
     return Launch(
         argv=("mpirun", MPI, "-n", str(job.resources.total_processes), OPTIONS, COMMAND),
         processes_per_node=job.resources.processes_per_node,
+        processes=job.resources.total_processes,
     )
 
 
@@ -71,20 +77,20 @@ def _srun(job: JobDescription) -> Launch:
         words.append(f"--ntasks-per-node={asked.processes_per_node}")
     if asked.cores is not None:
         words.append(f"--cpus-per-task={asked.cores}")
-    return Launch(argv=(*words, OPTIONS, COMMAND))
+    return Launch(argv=(*words, OPTIONS, COMMAND), processes=asked.total_processes)
 
 
 def _jsrun(job: JobDescription) -> Launch:
     """LSF on IBM machines: one resource set for each process (``--np`` and ``-p`` are the same option there)."""
     asked = job.resources
     if asked.cores is None and asked.gpus is None and asked.processes_per_node is None:
-        return Launch(argv=("jsrun", f"--np={asked.total_processes}", OPTIONS, COMMAND))
+        return Launch(argv=("jsrun", f"--np={asked.total_processes}", OPTIONS, COMMAND), processes=asked.total_processes)
     words = ["jsrun", f"--nrs={asked.total_processes}", "--tasks_per_rs=1", f"--cpu_per_rs={asked.cores or 1}"]
     if asked.gpus is not None:
         words.append(f"--gpu_per_rs={asked.gpus}")
     if asked.processes_per_node is not None:
         words.append(f"--rs_per_host={asked.processes_per_node}")
-    return Launch(argv=(*words, OPTIONS, COMMAND))
+    return Launch(argv=(*words, OPTIONS, COMMAND), processes=asked.total_processes)
 
 
 def _aprun(job: JobDescription) -> Launch:
@@ -95,7 +101,7 @@ def _aprun(job: JobDescription) -> Launch:
         words += ["-N", str(asked.processes_per_node)]
     if asked.cores is not None:
         words += ["-d", str(asked.cores)]
-    return Launch(argv=(*words, OPTIONS, COMMAND))
+    return Launch(argv=(*words, OPTIONS, COMMAND), processes=asked.total_processes)
 
 
 _LAUNCHERS: dict[str, Launcher] = {
@@ -156,4 +162,5 @@ def launch_data(job: JobDescription) -> dict[str, Any] | None:
         return None
     data: dict[str, Any] = msgspec.to_builtins(launch)
     data.setdefault("argv", (COMMAND,))
+    data.setdefault("host_file_variables", launch.host_file_variables)  # the node has no defaults
     return data

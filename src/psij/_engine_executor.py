@@ -191,8 +191,6 @@ class EngineExecutor(JobExecutor):
         import msgspec
 
         changes: dict[str, object] = {}
-        if launcher != "single" and here:
-            changes["environment"] = {**description.environment, "PSIJ_NODEFILE": self._nodefile(spec)}
         log = None
         if launcher in _plugins.LAUNCHERS and self.config.launcher_log_file is None:
             if launcher != "single":
@@ -200,6 +198,8 @@ class EngineExecutor(JobExecutor):
         else:
             log, scripted = self._scripted(job, spec)
             changes.update(scripted)
+            if here and launcher != "single":  # elsewhere, and of our own launchers, the node does it
+                changes["environment"] = {**description.environment, "PSIJ_NODEFILE": self._nodefile(spec)}
         return (msgspec.structs.replace(description, **changes) if changes else description), log
 
     def _scripted(self, job: Job, spec: JobSpec) -> tuple[str, dict[str, object]]:

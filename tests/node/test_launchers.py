@@ -18,6 +18,7 @@ from jobyard.description import describe
 from jobyard.errors import InvalidJob
 from jobyard.job import Cause
 from jobyard.launchers import COMMAND, MPI, OPTIONS, Launch, launch_data, launch_for, launcher_names, register_launcher
+from jobyard.node.launch import hosts_of
 from jobyard.schedulers.base import Capabilities, Kind, Traits
 from jobyard.schedulers.checks import check_capabilities
 from node.programs import install, recorded
@@ -431,3 +432,50 @@ def test_mpirun_may_come_from_the_first_script(rig: Rig) -> None:
     run = _around(rig, "exit 2", pre=f"PATH={rig.folder}/bin:$PATH", launcher="mpirun", processes=2)
     assert run.code == 2
     assert recorded(record)[0] == "--oversubscribe"
+
+
+# Hosts ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "processes", "hosts"),
+    [
+        ({}, 3, "here here here"),
+        ({"SLURM_JOB_NODELIST": "node1", "SLURM_TASKS_PER_NODE": "4"}, 4, "node1 node1 node1 node1"),
+        ({"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_TASKS_PER_NODE": "2(x2)"}, 4, "node1 node1 node2 node2"),
+        ({"SLURM_JOB_NODELIST": "n[1-2,09-10],gpu3", "SLURM_TASKS_PER_NODE": "2,1(x4)"}, 6, "n1 n1 n2 n09 n10 gpu3"),
+        ({"SLURM_JOB_NODELIST": "r[1-2]n[3,5]-ib", "SLURM_TASKS_PER_NODE": "1(x4)"}, 4, "r1n3-ib r1n5-ib r2n3-ib r2n5-ib"),
+        ({"SLURM_JOB_NODELIST": "a,b"}, 2, "a b"),
+        ({"SLURM_JOB_NODELIST": "a,b", "SLURM_TASKS_PER_NODE": "1,1"}, 5, "a a a b b"),
+        ({"PE_HOSTFILE": "one.site 2 all.q@one.site UNDEFINED\ntwo 1 all.q@two UNDEFINED\n"}, 3, "one.site one.site two"),
+        ({"PE_HOSTFILE": "one 4 all.q@one UNDEFINED\ntwo 4 all.q@two UNDEFINED\n"}, 2, "one two"),
+        ({"PBS_NODEFILE": "x\nx\ny\n"}, 3, "x x y"),
+        ({"OAR_NODEFILE": "x\ny\n"}, 2, "x y"),
+        ({"PBS_NODEFILE": None}, 1, "here"),
+        ({"PE_HOSTFILE": "one\n"}, 1, "here"),
+        ({"SLURM_JOB_NODELIST": "n[1-x]"}, 2, "here here"),
+        ({"SLURM_JOB_NODELIST": "n1", "SLURM_TASKS_PER_NODE": "many"}, 1, "here"),
+    ],
+)
+def test_a_host_for_each_process(own: dict[str, str | None], processes: int, hosts: str, tmp_path: Path) -> None:
+    given = {}
+    for name, text in own.items():
+        if name.endswith("FILE"):
+            path = tmp_path / name
+            if text is not None:
+                path.write_text(text)
+            text = str(path)
+        given[name.encode()] = os.fsencode(text or "")
+    assert hosts_of(given, processes, b"here") == hosts.encode().split()
+
+
+def test_the_command_finds_its_hosts_in_a_file(rig: Rig) -> None:
+    run = rig.sh(
+        '[ $JOBYARD_PROCESS_INDEX != 0 ] || cat "$JOBYARD_HOST_FILE"; echo $PSIJ_NODEFILE', launcher="multiple", processes=3
+    )
+    here = os.uname().nodename.encode()
+    lines = run.stdout().splitlines()
+    assert lines.count(here) == 3
+    assert len({line for line in lines if line != here}) == 1
+    own = rig.sh("echo $PSIJ_NODEFILE", launcher="multiple", processes=1, environment={"PSIJ_NODEFILE": "mine"})
+    assert own.stdout() == b"mine\n"

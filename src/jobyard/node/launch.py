@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .process import Environment
     from .shepherd import Task
 
-__all__ = ["main", "run_launched"]
+__all__ = ["hosts_of", "main", "run_launched"]
 
 SHELLS = (b"/bin/bash", b"/usr/bin/bash", b"/bin/sh")
 _PATHS = ("directory", "stdin", "stdout", "stderr", "folder")
@@ -66,6 +66,8 @@ exit 0
 def run_launched(task: "Task", environment: "Environment") -> "Dict[str, Any]":
     """Run the task's command by its launcher and scripts; as ``process.run``, and ``failed``: what the second script said."""
     options = [encode(word) for word in task.description.get("launcher_options", [])]
+    if task.launch is not None:
+        environment = _with_host_file(task, environment)
     spec = task.spec()
     scripts = [task.description.get(kind) for kind in ("pre_launch", "post_launch")]
     if scripts == [None, None]:
@@ -161,6 +163,89 @@ def main() -> "None":
         answer["failed"] = [error.cause, error.message, error.code]
     publish(folder, name + b".done", dump(answer).encode(), exclusive=False)
     posix._exit(0)
+
+
+# Hosts ---------------------------------------------------------------------------------------------------------------
+
+
+def _with_host_file(task: "Task", environment: "Environment") -> "Environment":
+    """The environment in which variables of the launcher name a file with a line for each process."""
+    launch = task.launch or {}
+    names = [name for name in launch.get("host_file_variables", ()) if name not in task.description.get("environment", {})]
+    if not names:
+        return environment
+    name = b"hosts.%d" % task.number
+    hosts = hosts_of(task.own, launch.get("processes", 1), encode(task.host))
+    publish(task.folder, name, b"".join([host + b"\n" for host in hosts]), exclusive=False)
+    found = dict(environment)
+    found.update({encode(variable): task.folder + b"/" + name for variable in names})
+    return found
+
+
+def hosts_of(own: "Environment", processes: "int", here: "bytes") -> "List[bytes]":
+    """A host for each process, those of one host together: as the scheduler says it in this job's environment, and by
+    halves, thirds and so on of its hosts where the places that it says are not as many; this host where it says none."""
+    try:
+        places = _places(own)
+    except (ValueError, IndexError):  # it says it in a way that is not known here
+        places = []
+    if len(places) == processes:
+        return places
+    hosts = sorted(set(places), key=places.index) or [here]
+    share, more = divmod(processes, len(hosts))
+    return [host for at, host in enumerate(hosts) for _ in range(share + (at < more))]
+
+
+def _places(own: "Environment") -> "List[bytes]":
+    """The hosts of this job, each as often as it has places there; empty where the scheduler does not say."""
+    for variable in (b"PBS_NODEFILE", b"OAR_NODEFILE", b"LSB_DJOB_HOSTFILE"):
+        lines = _lines(own.get(variable))
+        if lines:
+            return [line.split()[0] for line in lines]
+    lines = _lines(own.get(b"PE_HOSTFILE"))
+    if lines:  # Grid Engine: host, slots, queue, processors
+        return [words[0] for words in (line.split() for line in lines) for _ in range(int(words[1]))]
+    names = _slurm_hosts(own.get(b"SLURM_JOB_NODELIST", b""))
+    if names:
+        counts = []  # type: List[int]
+        for part in own.get(b"SLURM_TASKS_PER_NODE", b"1(x%d)" % len(names)).split(b","):
+            count, _, times = part.partition(b"(x")
+            counts += [int(count)] * int(times.rstrip(b")") or b"1")
+        return [name for at, name in enumerate(names) for _ in range(counts[at])]
+    return []
+
+
+def _lines(path: "Optional[bytes]") -> "List[bytes]":
+    if not path:
+        return []
+    try:
+        return [line for line in read_file(path).splitlines() if line.strip()]
+    except OSError:
+        return []
+
+
+def _slurm_hosts(text: "bytes") -> "List[bytes]":
+    """``n[1-2,07],gpu3`` as Slurm means it: n1 n2 n07 gpu3."""
+    parts, depth, start = [], 0, 0  # type: List[bytes], int, int
+    for at, byte in enumerate(text + b","):
+        if byte == 0x2C and not depth:
+            parts.append(text[start:at])
+            start = at + 1
+        depth += (byte == 0x5B) - (byte == 0x5D)
+    found = []  # type: List[bytes]
+    for part in parts:
+        head, bracket, rest = part.partition(b"[")
+        if not bracket:
+            found += [part] if part else []
+            continue
+        inside, _, tail = rest.partition(b"]")
+        tails = _slurm_hosts(tail) if tail else [b""]
+        for span in inside.split(b","):
+            first, _, last = span.partition(b"-")
+            for number in range(int(first), int(last or first) + 1):
+                digits = (b"%d" % number).rjust(len(first), b"0")
+                found += [head + digits + end for end in tails]
+    return found
 
 
 # Launchers -----------------------------------------------------------------------------------------------------------
