@@ -219,14 +219,15 @@ class Link:
             if not STATES[state].is_greater_than(job._status.state):
                 return
             ending = engine_job.ending
-            if ending is not None:
+            if ending is not None and not _has_stages(job):
                 self._take(job, engine_job, fronts.Transition(state=state, at=ending.ended_at or time.time(), ending=ending))
+            else:  # which stages there were, and when, its history knows
+                for transition in engine_job.history:
+                    self._take(job, engine_job, transition)
+            if ending is not None:
                 with self._lock:
                     if self._watch is None:
                         fronts.set_follower(engine_job, None)
-            else:
-                for transition in engine_job.history:
-                    self._take(job, engine_job, transition)
         except jobyard.JobyardError as error:
             logger.info("the status of %s cannot be told now: %s", job.id, error)
             return
@@ -253,6 +254,12 @@ class Link:
 
 
 _WAITING = frozenset({jobyard.JobState.NEW, jobyard.JobState.QUEUED})
+
+
+def _has_stages(job: Job) -> bool:
+    """Whether its history may tell of stages; that of a job which was attached may."""
+    spec = job.spec
+    return spec is None or bool(spec.stage_in or spec.stage_out or spec.cleanup)
 
 
 def _followers(engine_job: jobyard.Job) -> list[Job]:
