@@ -10,7 +10,7 @@ from ..base import Accepted, Action, Kind, Result, SiteLimits, Submission
 from .ids import expanded
 from .request import sends_positions
 
-__all__ = ["accepted", "parse_control", "parse_limits", "parse_submit", "parse_version", "unavailable"]
+__all__ = ["accepted", "parse_control", "parse_limits", "parse_most_jobs", "parse_submit", "parse_version", "unavailable"]
 
 # The controller, the database or the network is away: nobody knows more than before.
 _AWAY = re.compile(
@@ -60,6 +60,8 @@ def parse_submit(result: Result, submission: Submission) -> Accepted:
             raise SchedulerUnavailable("it printed a job id, and failed")
         said = "; ".join(line.removeprefix("sbatch: ").removeprefix("error: ") for line in _lines(result.error_text)[:5])
         said = said.replace("Batch job submission failed: ", "") or f"exit code {result.returncode}"
+        if "--nice" in said and (submission.description.priority or 0) > 0:
+            said += f" (priority={submission.description.priority}: only operators may raise a priority; one below 0 lowers it)"
         raise SubmitError(f"slurm refused the job: {said}", retryable=bool(_LATER.search(said)), output=result.error_text)
     if result.returncode < 0 or len(numbers) != 1:
         raise SchedulerUnavailable("it printed no job id")
@@ -133,9 +135,19 @@ def parse_limits(result: Result) -> SiteLimits:
     tasks = largest
     if match := re.search(r"\bmax_array_tasks=([0-9]{1,9})", result.text, re.ASCII):
         tasks = max(1, min(tasks, int(match[1])))
-    return SiteLimits(
-        max_array_size=tasks, max_index=largest, max_jobs=int(found["MaxJobCount"]) if "MaxJobCount" in found else None
-    )
+    jobs = int(found["MaxJobCount"]) if "MaxJobCount" in found else None
+    return SiteLimits(max_array_size=tasks, max_index=largest, max_jobs=jobs)
+
+
+def parse_most_jobs(result: Result) -> int | None:
+    """How many jobs of this user Slurm keeps at a time, from ``sacctmgr show associations`` with its MaxSubmit: the least strict
+    of the accounts. None: no limit, or nobody tells."""
+    if result.returncode != 0:
+        return None
+    limits = [line.strip() for line in result.text.splitlines()]
+    if not limits or not all(re.fullmatch(r"[0-9]{1,12}", one, re.ASCII) for one in limits):
+        return None
+    return max(int(one) for one in limits)
 
 
 def parse_version(result: Result) -> str:

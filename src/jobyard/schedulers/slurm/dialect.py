@@ -59,7 +59,11 @@ _POSITIONS = Traits(
 
 
 class SlurmDialect:
-    """Dialect of jobyard.schedulers.base for Slurm 20.11 and newer. ``marks``: what ends a field in the answers asked for."""
+    """Dialect of jobyard.schedulers.base for Slurm 20.11 and newer.
+
+    ``marks``: what ends a field in the answers asked for. ``exact_codes``: sacct shows exit codes above 127 as they are; up to
+    24.11 it takes 128 off them.
+    """
 
     name = "slurm"
     programs: tuple[str, ...] = ("sbatch", "squeue", "scancel", "scontrol")
@@ -86,8 +90,9 @@ class SlurmDialect:
         },
     )  # fmt: skip
 
-    def __init__(self, marks: Marks | None = None) -> None:
+    def __init__(self, marks: Marks | None = None, *, exact_codes: bool = False) -> None:
         self.marks = marks or Marks()
+        self.exact_codes = exact_codes
 
     # Submission
 
@@ -145,7 +150,7 @@ class SlurmDialect:
                 return Answer(complete=False)
             answers.unavailable(result)
             raise SchedulerUnavailable("it failed")
-        return account_answer(result.text, self.marks)
+        return account_answer(result.text, self.marks, exact=self.exact_codes)
 
     def list_command(self) -> Command:
         return self._squeue()
@@ -184,6 +189,15 @@ class SlurmDialect:
 
     def parse_limits(self, result: Result) -> SiteLimits:
         return answers.parse_limits(result)
+
+    def most_jobs_command(self, user: str) -> Command:
+        """What tells how many jobs the user may have at a time, where accounting keeps limits."""
+        which = ("show", "associations", f"user={user}", "format=MaxSubmitJobs")
+        return Command(argv=("sacctmgr", "--noheader", "--parsable2", "--readonly", *which), without=_WITHOUT, timeout_s=20.0)
+
+    def parse_most_jobs(self, result: Result) -> int | None:
+        """Its answer."""
+        return answers.parse_most_jobs(result)
 
     def version_command(self) -> Command:
         return Command(argv=("sbatch", "--version"))

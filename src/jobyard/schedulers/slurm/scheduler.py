@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from ...errors import JobyardError, SchedulerUnavailable, TransportError, UnknownJob, WrongState
+import msgspec
+
+from ...errors import JobyardError, NoScheduler, SchedulerUnavailable, TransportError, UnknownJob, WrongState
 from ...job import By, JobState
 from ...transports.base import Transport
-from ..base import Action, Row, Submission, Traits
+from ..base import Action, Answer, Row, SiteLimits, Submission, Traits
 from ..command import CommandOptions, CommandScheduler
 from .dialect import SlurmDialect
 from .states import HELD_BY_USER
 from .tables import Marks
 
 __all__ = ["SlurmScheduler"]
+
+FIRST_EXACT = (26, 5)  # sacct shows exit codes above 127; 24.11 does not, and what lies between was not seen
 
 
 class SlurmScheduler(CommandScheduler):
@@ -28,10 +32,37 @@ class SlurmScheduler(CommandScheduler):
 
     def __init__(self, transport: Transport, options: CommandOptions | None = None) -> None:
         super().__init__(SlurmDialect(Marks(secrets.token_hex(6))), transport, options)
+        self._exact: bool | None = None
 
     def traits_of(self, submission: Submission) -> Traits:
         """The Traits of one submission."""
         return self.dialect.traits_of(submission)
+
+    def account(self, native_ids: Collection[str]) -> Answer:
+        """As Scheduler.account. How exit codes are to be read depends on the release, which is asked once."""
+        if not self.dialect.exact_codes and self._exact is None:
+            self._exact = _release(self.version()) >= FIRST_EXACT
+            if self._exact:
+                self.dialect = SlurmDialect(self.dialect.marks, exact_codes=True)
+        return super().account(native_ids)
+
+    def limits(self) -> SiteLimits:
+        """As Scheduler.limits; the user's own limit of jobs too, where accounting keeps one and can be asked."""
+        known = self._limits
+        found = super().limits()
+        if known is not None and known[1] is found:
+            return found
+        most = None
+        try:
+            result = self._run("limits", self.dialect.most_jobs_command(self.transport.user()))
+            most = self.dialect.parse_most_jobs(result)
+        except (SchedulerUnavailable, TransportError, NoScheduler):
+            pass  # a site without sacctmgr, or whose database is away: the controller's limits stand
+        if most is not None:
+            found = msgspec.structs.replace(found, max_jobs=min(most, found.max_jobs or most))
+        if self._limits is not None:
+            self._limits = (self._limits[0], found)
+        return found
 
     def control(self, action: Action, native_ids: Sequence[str], *, signal: int | None = None) -> Mapping[str, JobyardError | None]:
         ids = list(dict.fromkeys(native_ids))
@@ -46,6 +77,12 @@ class SlurmScheduler(CommandScheduler):
         if able:
             answers.update(super().control(action, able, signal=signal))
         return {native_id: answers[native_id] for native_id in ids}
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(24, 11) of ``slurm 24.11.5``; nothing where it is written otherwise."""
+    numbers = version.partition(" ")[2].split(".")[:2]
+    return tuple(int(number) for number in numbers) if all(number.isdecimal() for number in numbers) else ()
 
 
 _ALLOWED = {

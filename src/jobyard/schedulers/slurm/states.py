@@ -89,7 +89,7 @@ def said(word: str, reason: str) -> Said:
 
 
 def exit_of(text: str) -> tuple[int | None, int | None]:
-    """Exit code and signal: of ``3:0``, or of the wait status that squeue prints before 24.05. (None, None): not told."""
+    """Exit code and signal: of ``3:0``, or of the wait status that squeue of 22.05 prints. (None, None): not told."""
     if match := _EXIT.fullmatch(text):
         code, signal = int(match[1]), int(match[2])
     elif re.fullmatch(r"[0-9]{1,10}", text, re.ASCII):
@@ -114,8 +114,12 @@ def ending_of(
     ended_at: float | None = None,
     host: str | None = None,
     attempt: int | None = None,
+    exact: bool = True,
 ) -> Ending | None:
-    """The ending that a row of a job that is over tells; None for one that is not."""
+    """The ending that a row of a job that is over tells; None for one that is not.
+
+    ``exact``: False where 128 may have been taken off the exit code; then it stands in the message alone.
+    """
     if meaning.cause is None or meaning.state is None:
         return None
     code, signal = exit_of(exit_text)
@@ -129,6 +133,9 @@ def ending_of(
             message = "Slurm could not set up the batch script on the node (its output file, its user, or its environment)"
         elif code == 0:
             code, cause = None, Cause.UNKNOWN  # failed with exit code 0: not what the command said
+            message = message or ("" if exact else "exit code 128, or Slurm's own failure: its accounting shows 0")
+        elif code is not None and not exact and code < 128:
+            message, code = f"exit code {code} or {code + 128}: Slurm's accounting takes 128 off those above", None
         if signal is not None and (reason == "JobLaunchFailure" or reason.startswith("RaisedSignal:")):
             message = ""  # said by the signal itself
     else:

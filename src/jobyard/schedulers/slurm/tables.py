@@ -33,9 +33,10 @@ ACCOUNT_FIELDS = (
 
 _TOKEN = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _TIME = re.compile(r"[0-9]{1,12}", re.ASCII)
-_STEP = re.compile(r"([0-9]+(?:_[0-9]+)?)\.[A-Za-z0-9_+]+", re.ASCII)
+_STEP = re.compile(r"([0-9]+(?:[_+][0-9]+)?)\.[A-Za-z0-9_+]+", re.ASCII)
 _DURATION = re.compile(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,3}):)?([0-9]{1,5}):([0-9]{1,2}(?:\.[0-9]{1,9})?)", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([KMGTP]?)", re.ASCII)
+_WORD = re.compile(r"[A-Z][A-Z0-9_,+]{0,80}(?: by [0-9]{1,10})?", re.ASCII)  # also one that no release has yet
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 
 
@@ -96,7 +97,7 @@ def _queue_rows(fields: Sequence[str]) -> list[Row]:
     """A row for each job that the line stands for."""
     native_id, word, reason, restarts, exit_text, submitted, started, nodes, folder, name = fields
     meaning = said(word, reason)
-    if not re.fullmatch(r"[A-Z_]{2,40}", word, re.ASCII):
+    if not _WORD.fullmatch(word):
         return []
     attempt = int(restarts) + 1 if re.fullmatch(r"[0-9]{1,6}", restarts, re.ASCII) else None
     submitted_at = _moment(submitted)
@@ -124,8 +125,10 @@ def _queue_rows(fields: Sequence[str]) -> list[Row]:
     ]
 
 
-def account_answer(text: str, marks: Marks) -> Answer:
+def account_answer(text: str, marks: Marks, *, exact: bool) -> Answer:
     """The rows of sacct, each job's steps added up. SchedulerUnavailable where the header is missing.
+
+    ``exact``: exit codes above 127 are shown as they are.
 
     Of several runs of a job it prints the last, unless it is asked for duplicates.
     """
@@ -155,7 +158,7 @@ def account_answer(text: str, marks: Marks) -> Answer:
             header = fields[0]
         elif step := _STEP.fullmatch(fields[0]):
             steps.setdefault(step[1], []).append(found)
-        elif expanded(fields[0]) and re.match(r"[A-Z_]{2,40}( by [0-9]+)?$", found["State"], re.ASCII):
+        elif expanded(fields[0]) and _WORD.fullmatch(found["State"]):
             jobs[fields[0]] = found
         else:
             unparsed.append(record)
@@ -163,7 +166,7 @@ def account_answer(text: str, marks: Marks) -> Answer:
         raise SchedulerUnavailable("it printed no table")
     if pending:
         unparsed.append(pending)
-    rows = [row for native_id, found in jobs.items() for row in _account_rows(native_id, found, steps.get(native_id, ()))]
+    rows = [row for native_id, found in jobs.items() for row in _account_rows(native_id, found, steps.get(native_id, ()), exact)]
     return Answer(rows=tuple(rows), unparsed=tuple(line.strip() for line in unparsed), complete=not unparsed)
 
 
@@ -173,7 +176,7 @@ def _begins(line: str, marks: Marks) -> bool:
     return bool(expanded(first) or _STEP.fullmatch(first)) and marks.field in line
 
 
-def _account_rows(native_id: str, found: Mapping[str, str], steps: Sequence[Mapping[str, str]]) -> list[Row]:
+def _account_rows(native_id: str, found: Mapping[str, str], steps: Sequence[Mapping[str, str]], exact: bool) -> list[Row]:
     word, reason = found["State"], found["Reason"]
     host = found["NodeList"] if found["NodeList"] not in ("", "None assigned", "(null)") else None
     if word == "CANCELLED" and host is None:  # not "by 1001": by Slurm itself
@@ -199,6 +202,7 @@ def _account_rows(native_id: str, found: Mapping[str, str], steps: Sequence[Mapp
         began_at=began_at,
         ended_at=_moment(found["End"]),
         host=host,
+        exact=exact,
     )
     return [
         Row(
