@@ -147,11 +147,11 @@ def test_terminated_tasks(session: Shared, folder: Path) -> None:
 # Limits and usage ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [1, "1", b"1", "0:00:01"])
+@pytest.mark.parametrize("limit", [1] if SMALL else [1, "1", b"1", "0:00:01"])
 @pytest.mark.parametrize("name", ["hardWallclockTimeLimit", "hardRunDurationLimit"])
 def test_limit(session: Shared, folder: Path, name: str, limit: object) -> None:
-    """Row 12: the limit ends the job; failed, with the signal that ended it."""
-    jt = sleeper(folder, 60)
+    """Row 12: the limit ends the job; failed, with the signal that ended it. Schedulers that count minutes take their time."""
+    jt = sleeper(folder, 600)
     c_name = {"hardWallclockTimeLimit": "drmaa_wct_hlimit", "hardRunDurationLimit": "drmaa_duration_hlimit"}[name]
     if c_name not in jt.attributeNames:
         with pytest.raises(drmaa.UnsupportedAttributeException):
@@ -165,7 +165,7 @@ def test_limit(session: Shared, folder: Path, name: str, limit: object) -> None:
     assert (info.hasExited, info.wasAborted) == (False, False)
     assert info.hasSignal
     assert info.terminatedSignal in ("SIGTERM", "SIGKILL", "SIGXCPU")
-    assert 0.9 < float(info.resourceUsage["wallclock"]) < 30
+    assert 0.9 < float(info.resourceUsage["wallclock"]) < (30 if LOCAL else 300)
 
 
 def test_usage(session: Shared, folder: Path) -> None:

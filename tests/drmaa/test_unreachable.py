@@ -11,6 +11,7 @@ import pytest
 
 import drmaa
 from drmaa import JobState
+from drmaa.session import _SHARED
 from drmaa_suite.run import ALL, ANY, FOREVER, NOW, RELEASE, TERMINATE, fill, shell, template, until, until_state
 from jobyard.testing import standin
 
@@ -204,3 +205,25 @@ def test_accounting_that_is_away(cell: standin.Cell, folder: Path) -> None:
     cell.clear()
     assert drmaa.Session.wait(ANY, PATIENCE_S).exitStatus == 3
     drmaa.Session.exit()
+
+
+def test_the_embedded_scheduler_that_cannot_be_reached(yard: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is started anew where it is gone; where that fails for a while the wait says so, and can be made again."""
+    from jobyard.schedulers.local import connection, paths
+
+    def refused(path: object) -> None:
+        raise ConnectionRefusedError
+
+    with drmaa.Session("local") as session:
+        job = session.runJob(gated(folder, 4))
+        until_state(job, JobState.RUNNING)
+        with monkeypatch.context() as patch:
+            patch.setattr(connection, "START_S", 0.5)
+            patch.setattr(paths, "connect", refused)
+            own = _SHARED._bound.engine._keeper._connection  # type: ignore[union-attr]
+            own._shut(own._socket)
+            for timeout in (FOREVER, PATIENCE_S):
+                with pytest.raises(drmaa.DrmCommunicationException, match=r"^code 2: the local scheduler .* cannot be reached"):
+                    session.wait(job, timeout)
+        (folder / "go").touch()
+        assert session.wait(job, PATIENCE_S).exitStatus == 4
