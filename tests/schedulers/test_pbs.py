@@ -407,7 +407,7 @@ def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
     assert "pbs" in str(caught.value)
 
 
-@pytest.mark.parametrize("limits", [Limits(cpu_time_s=5), Limits(run_time_s=5), Limits(soft_walltime_s=5)])
+@pytest.mark.parametrize("limits", [Limits(run_time_s=5), Limits(soft_walltime_s=5)])
 def test_limits_that_it_cannot_honour_are_refused_by_name(limits: Limits) -> None:
     scheduler = CommandScheduler(DIALECT, LocalTransport())
     with pytest.raises(UnsupportedAttribute, match="pbs cannot honour"):

@@ -95,8 +95,8 @@ class PbsDialect:
     )
     capabilities = Capabilities(
         attributes=frozenset({
-            "nodes", "processes", "processes_per_node", "cores", "gpus", "memory_bytes", "exclusive", "walltime_s", "queue",
-            "account", "reservation", "priority", "begin_at", "hold", "rerunnable", "native", "email",
+            "nodes", "processes", "processes_per_node", "cores", "gpus", "memory_bytes", "exclusive", "walltime_s", "cpu_time_s",
+            "queue", "account", "reservation", "priority", "begin_at", "hold", "rerunnable", "native", "email",
         }),
         actions=frozenset({Action.CANCEL, Action.HOLD, Action.RELEASE, Action.SUSPEND, Action.RESUME}),
         arrays=True,
@@ -108,7 +108,6 @@ class PbsDialect:
         notes={
             Action.SIGNAL: "a signal ends the login shell that PBS runs a job in, and so the job; cancel or suspend it",
             Action.REQUEUE: "qrerun is kept for operators",
-            "cpu_time_s": "set walltime, or ask in native for -l cput=, whose end looks like any kill",
             "run_time_s": "set walltime",
         },
     )  # fmt: skip

@@ -55,14 +55,14 @@ def check_common(scheduler: str, description: JobDescription, *, priority: int) 
         raise InvalidJob(f"{scheduler}: begin_at {description.begin_at!r} is no moment that qsub can be told", field="begin_at")
 
 
-def shown_name(name: str, most: int) -> str:
-    """The name as the scheduler shows it; the job's own is kept as written.
+def shown_name(name: str, most: int, first: str = "A-Za-z0-9_") -> str:
+    """The name, of at most so many characters, as the scheduler shows it; the job's own is kept as written.
 
     qsub refuses blanks, ``: / @ =``, anything that is not ASCII, and an empty name (seen on OpenPBS 23.06); the others stand
     in for them as underscores.
     """
     shown = re.sub(r"[^A-Za-z0-9_.+-]", "_", name)[:most]
-    return shown if re.match(r"[A-Za-z0-9_]", shown) else f"_{shown}"[:most]
+    return shown if re.match(f"[{first}]", shown) else f"{'_' if '_' in first else 'j'}{shown}"[:most]
 
 
 def begin_words(description: JobDescription) -> list[str]:

@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "Lookalike", "install"]
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "pbs": ("qsub", "qstat", "qdel", "qhold", "qrls", "qsig", "qselect", "pbs_rstat"),
+    "torque": ("qsub", "qstat", "qdel", "qhold", "qrls", "qsig", "qselect", "qchkpt"),
 }
 _TESTING = Path(__file__).parent.parent
 _PARTS = ("standin", "lookalike")

@@ -1,0 +1,267 @@
+"""The dialect of Torque: what it makes of documents as Torque's qstat writes them, of damage, and its commands.
+
+No output of a Torque server is recorded here. The documents are our own, in the form that qstat.c writes and that users
+published (docs/torque.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobyard.errors import InvalidJob, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
+from jobyard.job import By, Cause, JobDescription, JobState, Limits, Resources
+from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row, Submission
+from jobyard.schedulers.torque import TorqueDialect
+from schedulers.damage import damaged, noise
+
+DIALECT: Dialect = TorqueDialect()
+TOKEN = "0123456789abcdef0123456789abcdef"
+FOLDER = f"/scratch/me/jobyard-1000/01/{TOKEN}"
+
+
+def described(kind: Kind = Kind.SINGLE, indices: tuple[int, ...] = (), **fields: Any) -> Submission:
+    extra = {name: fields.pop(name) for name in ("max_running", "after") if name in fields}
+    description = JobDescription(argv=("/bin/true",), **fields)
+    return Submission(token=TOKEN, folder=FOLDER, description=description, kind=kind, indices=indices, **extra)
+
+
+def element(native_id: str, state: str, more: str = "", *, name: str = "job", token: str = TOKEN) -> str:
+    return (
+        f"<Job><Job_Id>{native_id}</Job_Id><Job_Name>{name}</Job_Name><job_state>{state}</job_state><queue>batch</queue>"
+        f"<ctime>1577049180</ctime><Hold_Types>n</Hold_Types><Resource_List><mem>2gb</mem><nodes>1:ppn=1</nodes></Resource_List>"
+        f"<Variable_List>PBS_O_HOME=/home/me,PBS_O_WORKDIR=/scratch/me/{token[:2]}/{token},PBS_O_HOST=a &amp; b</Variable_List>"
+        f"{more}</Job>"
+    )
+
+
+RAN = "<start_time>1577049181</start_time><session_id>7</session_id><exec_host>comp014/21+comp015/0</exec_host>"
+USED = "<resources_used><cput>00:00:05</cput><mem>544560kb</mem><walltime>01:00:07</walltime></resources_used>"
+DOCUMENTS = [
+    f"<Data>{element('1.srv', 'R', RAN)}</Data>\n",
+    f"<Data>{element('2.srv', 'C', RAN + USED + '<exit_status>3</exit_status><comp_time>1577049199</comp_time>')}</Data>\n",
+    f"<Data>{element('7[0].srv', 'Q')}{element('7[1].srv', 'C', RAN + '<exit_status>-11</exit_status>')}</Data>\n",
+    f"<Data>{element('9.srv', 'C', RAN + '<exit_status>0</exit_status>', name='n')}</Data>\n",
+]
+IDS = ("1.srv", "2.srv", "7[].srv", "9.srv")
+
+
+def asked(text: str, *ids: str, code: int = 0, err: str = "") -> Answer:
+    return DIALECT.parse_query(Result(argv=("qstat", "-x", "-t", *ids), returncode=code, stdout=text.encode(), stderr=err.encode()))
+
+
+def only(text: str) -> Row:
+    (row,) = asked(text).rows
+    return row
+
+
+def test_several_documents_are_one_answer() -> None:
+    answer = asked("".join(DOCUMENTS), *IDS)
+    assert answer.complete
+    assert [row.native_id for row in answer.rows] == ["1.srv", "2.srv", "7[0].srv", "7[1].srv", "9.srv"]
+    assert {row.token for row in answer.rows} == {TOKEN}
+    running, ended = answer.rows[:2]
+    assert (running.state, running.began_at, running.submitted_at) == (JobState.RUNNING, 1577049181.0, 1577049180.0)
+    assert ended.ending is not None
+    assert (ended.ending.exit_code, ended.ending.host, ended.ending.ended_at) == (3, "comp014", 1577049199.0)
+    assert (ended.ending.usage.wall_s, ended.ending.usage.max_rss_bytes) == (3607.0, 544560 << 10)
+
+
+@pytest.mark.parametrize(
+    ("more", "state", "cause", "code", "signal", "aborted"),
+    [
+        (RAN + "<exit_status>0</exit_status>", JobState.DONE, Cause.EXITED, 0, None, False),
+        (RAN + "<exit_status>137</exit_status>", JobState.FAILED, Cause.EXITED, 137, None, False),
+        (RAN + "<exit_status>271</exit_status>", JobState.CANCELLED, Cause.CANCELLED, None, "SIGTERM", False),
+        (RAN + "<exit_status>265</exit_status>", JobState.FAILED, Cause.EXITED, None, "SIGKILL", False),
+        (RAN + "<exit_status>-11</exit_status>", JobState.FAILED, Cause.WALLTIME, None, None, False),
+        (RAN + "<exit_status>-10</exit_status>", JobState.FAILED, Cause.MEMORY, None, None, False),
+        ("<exit_status>-2</exit_status>", JobState.FAILED, Cause.NOT_STARTED, None, None, True),
+        ("", JobState.FAILED, Cause.UNKNOWN, None, None, True),
+        ("<exit_status>271</exit_status>", JobState.CANCELLED, Cause.CANCELLED, None, "SIGTERM", True),
+        ("<depend>afterok:1.srv</depend><exit_status>271</exit_status>", JobState.FAILED, Cause.UNKNOWN, None, None, True),
+    ],
+)
+def test_endings(more: str, state: JobState, cause: Cause, code: int | None, signal: str | None, aborted: bool) -> None:
+    row = only(f"<Data>{element('1.srv', 'C', more)}</Data>")
+    assert row.ended
+    assert row.ending is not None
+    found = row.ending
+    assert (found.state, found.cause, found.exit_code, found.signal, found.aborted) == (state, cause, code, signal, aborted)
+
+
+@pytest.mark.parametrize(
+    ("letter", "state", "by"),
+    [
+        ("Q", JobState.QUEUED, None),
+        ("W", JobState.HELD, By.SYSTEM),
+        ("E", JobState.RUNNING, None),
+        ("S", JobState.SUSPENDED, By.SYSTEM),
+        ("Z", None, None),
+    ],
+)
+def test_states(letter: str, state: JobState | None, by: By | None) -> None:
+    row = only(f"<Data>{element('1.srv', letter)}</Data>")
+    assert (row.state, row.by, row.native_state, row.ended) == (state, by, letter, False)
+
+
+def test_who_holds_it() -> None:
+    held = element("1.srv", "H").replace("<Hold_Types>n<", "<Hold_Types>us<")
+    row = only(f"<Data>{held}</Data>")
+    assert (row.state, row.by) == (JobState.HELD, By.BOTH)
+
+
+def test_what_is_not_there() -> None:
+    answer = asked(DOCUMENTS[0], "1.srv", "99.srv", code=153, err="qstat: Unknown Job Id Error 99.srv\n")
+    assert answer.complete
+    assert [row.native_id for row in answer.rows] == ["1.srv"]
+    assert not asked(DOCUMENTS[0], "1.srv", "99.srv").complete
+    assert not asked("<Data>" + element("7[0].srv", "Q"), "7[].srv").complete, "cut between two tasks"
+    for code, err in ((153, ""), (1, "x"), (255, "qstat: cannot connect to server srv (errno=111) Connection refused")):
+        with pytest.raises(SchedulerUnavailable):
+            asked("", "1.srv", code=code, err=err)
+
+
+def test_there_is_no_accounting() -> None:
+    assert DIALECT.account_command(["1.srv"]) is None
+
+
+def test_control_answers_each_job() -> None:
+    err = b"qdel: Unknown Job Id Error 1.s\nqdel: Request invalid for state of job MSG=invalid state for job - COMPLETE 2.s\n"
+    err += b"qdel: Unauthorized Request  MSG=operation not permitted 3.s\n"
+    result = Result(argv=("qdel",), returncode=159, stderr=err)
+    answers = DIALECT.parse_control(Action.CANCEL, result, ["1.s", "2.s", "3.s", "4.s"])
+    assert [type(answers[one]) for one in answers] == [UnknownJob, WrongState, NotPermitted, type(None)]
+
+
+def test_submissions_that_are_refused_or_not_known() -> None:
+    def submit(code: int, out: str, err: str = "") -> Any:
+        return DIALECT.parse_submit(Result(argv=("qsub",), returncode=code, stdout=out.encode(), stderr=err.encode()), described())
+
+    assert submit(0, "welcome\n15.srv\n").native_ids == ("15.srv",)
+    with pytest.raises(SubmitError, match="Unknown queue"):
+        submit(170, "", "qsub: submit error (Unknown queue MSG=requested queue not found)")
+    for code, out, err in ((-9, "", ""), (1, "", "qsub: cannot connect to server srv"), (0, "", ""), (0, "1.s\n2.s\n", "")):
+        with pytest.raises(SchedulerUnavailable):
+            submit(code, out, err)
+
+
+# Whatever is printed ------------------------------------------------------------------------------------------------
+
+LINES = [line.encode() for document in DOCUMENTS for line in document.replace("<Job>", "\n<Job>").splitlines(keepends=True)]
+ROWS = {row.native_id: row for row in asked("".join(DOCUMENTS), *IDS).rows}
+results = st.builds(
+    lambda code, out, err, ids: Result(argv=("qstat", "-x", *ids), returncode=code, stdout=out, stderr=err),
+    st.sampled_from([0, 0, 0, 153, 1, 255, -9]),
+    noise(LINES, b"</>JobDataId_.0123456789[] QRCHE\n\x00\xff"),
+    noise([b"qstat: Unknown Job Id Error 1.srv\n", b"Cannot connect\n"], b"qstat: UnkowJbI"),
+    st.lists(st.sampled_from([*IDS, "99"]), max_size=3),
+)
+PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
+    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
+    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
+    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
+    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
+    "control": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["1.s", "2[3].s"]), (SchedulerUnavailable,)),
+    "limits": (DIALECT.parse_limits, (SchedulerUnavailable,)),
+    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
+}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@given(result=results)
+@settings(max_examples=60, deadline=None)
+def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
+    parse, errors = PARSERS[name]
+    with contextlib.suppress(errors):
+        parse(result)
+
+
+@given(text=damaged(LINES))
+@settings(max_examples=150, deadline=None)
+def test_damage_costs_only_what_it_touches(text: bytes) -> None:
+    answer = DIALECT.parse_query(Result(argv=("qstat", "-x", *IDS), returncode=0, stdout=text))
+    for row in answer.rows:
+        assert row == ROWS[row.native_id]
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_truncated_answers(data: st.DataObject) -> None:
+    text = "".join(DOCUMENTS)
+    end = data.draw(st.integers(0, len(text) - len("</Data>\n")))
+    answer = asked(text[:end], *IDS)
+    assert not answer.complete
+    assert all(row == ROWS[row.native_id] for row in answer.rows)
+
+
+# Commands -----------------------------------------------------------------------------------------------------------
+
+
+def qsub(**fields: Any) -> tuple[str, ...]:
+    submission = described(**fields)
+    DIALECT.check(submission.description, kind=submission.kind, tasks=len(submission.indices) or 1, max_running=None)
+    command = DIALECT.submit_command(submission, f"{FOLDER}/run.sh")
+    assert (command.directory, command.environment) == (FOLDER, {"TZ": "UTC0"})
+    assert command.argv[-1] == f"{FOLDER}/run.sh"
+    return command.argv[1:-1]
+
+
+ALWAYS = ("-m", "n", "-N", "true", "-j", "oe", "-o", "/dev/null", "-r", "n")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, ALWAYS),
+        (
+            {
+                "resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=1000),
+                "limits": Limits(walltime_s=9.1),
+            },
+            (*ALWAYS, "-l", "nodes=2:ppn=8:gpus=4,mem=1000b,walltime=10"),
+        ),
+        ({"resources": Resources(processes=6)}, (*ALWAYS, "-l", "nodes=1:ppn=6")),
+        ({"kind": Kind.ARRAY, "indices": (0, 1, 2, 7), "max_running": 2}, (*ALWAYS, "-t", "0-2,7%2")),
+        ({"kind": Kind.ARRAY, "indices": (7,)}, (*ALWAYS, "-t", "7")),
+        (
+            {"after": (("48.s", "success"), ("15[].s", "failure"))},
+            (*ALWAYS, "-W", "depend=afterok:48.s,afternotokarray:15[].s"),
+        ),
+        ({"name": "9 lives and more than these"}, (*ALWAYS[:3], "j9_lives_and_mo", *ALWAYS[4:])),
+    ],
+)
+def test_submissions(fields: dict[str, Any], words: tuple[str, ...]) -> None:
+    assert qsub(**fields) == words
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("queue", {"queue": "a b"}),
+        ("native", {"native": ("-t", "1-3")}),
+        ("native", {"native": ("-F", "x")}),
+        ("native", {"native": ("-W", "depend=afterok:1")}),
+        ("torque.o", {"attributes": {"torque.o": "/x"}}),
+    ],
+)
+def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        qsub(**fields)
+    assert caught.value.field == field
+
+
+def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
+    assert DIALECT.query_command(["15[0].s", "15[1].s", "7.s", "-h", "$(id)"]).argv == ("qstat", "-x", "-t", "15[].s", "7.s")
+    assert DIALECT.query_command(["no id"]).argv[:2] == ("/bin/sh", "-c")
+
+
+def test_one_command_acts_on_many() -> None:
+    ids = [f"{n}.s" for n in range(700)]
+    for action in DIALECT.capabilities.actions:
+        assert [len(concerned) for _, concerned in DIALECT.control_commands(action, ids, signal=None)] == [500, 200]
