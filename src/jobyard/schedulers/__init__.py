@@ -71,6 +71,14 @@ _TABLE = {
             hint="put PBS's bin folder (often /opt/pbs/bin) on PATH, or log in where its commands are",
         ),
         Known(
+            name="torque",
+            title="Torque, by its commands",
+            target="jobyard.schedulers.torque:open_torque",
+            programs=("qsub", "qstat", "qdel", "qselect", "qchkpt"),
+            aliases=("pbs_classic",),
+            hint="install Torque's client commands (torque-client), or log in where they are",
+        ),
+        Known(
             name="standin",
             title="a stand-in for tests: real commands, real jobs, faults on demand",
             target="jobyard.testing.standin:open_standin",
