@@ -18,7 +18,7 @@ import msgspec
 from .errors import InvalidContact
 from .units import parse_duration, parse_memory
 
-__all__ = ["Contact", "known_options", "register_options"]
+__all__ = ["SSH_OPTIONS", "Contact", "known_options", "register_options"]
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})?")
@@ -73,6 +73,49 @@ _COMMON: dict[str, Convert] = {
     "poll": parse_duration,  # the shortest time between two queue queries
     "patience": parse_duration,  # how long a scheduler may leave everything unanswered before those who wait are told
 }
+
+
+def _yes(value: str) -> bool:
+    if value not in ("yes", "no"):
+        raise ValueError(f"{value!r} is neither yes nor no")
+    return value == "yes"
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f"{value!r} is not an absolute path")
+    return value
+
+
+def _program(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_./+-]+", value) or value.startswith("-"):
+        raise ValueError(f"{value!r} cannot be a program's path; letters, digits and '_./+-' can stand in it")
+    return value
+
+
+def _path_list(value: str) -> str:
+    for folder in value.split(":"):
+        _absolute(folder)
+    return value
+
+
+def _words(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_@.,^+-]+", value) or value.startswith("-"):
+        raise ValueError(f"{value!r} is no list of ciphers")
+    return value
+
+
+SSH_OPTIONS: Mapping[str, Callable[[str], Any]] = {  # of contacts with a host (docs/remote.md)
+    "work_dir": _absolute,  # where the jobs' folders lie there
+    "path": _path_list,  # folders put before PATH there
+    "python": _program,  # that runs the helper there
+    "ssh_config": _absolute,  # in place of ~/.ssh/config
+    "ignore_ssh_host_keys": _yes,
+    "connect_timeout": parse_duration,
+    "transfer_timeout": parse_duration,  # of one file
+    "share": parse_duration,  # how long one login is kept for several programs
+    "ciphers": _words,
+}
 _BATCH: dict[str, Convert] = {"queue": _text, "account": _text}  # of jobs that do not say their own
 _OPTIONS: dict[str, dict[str, Convert]] = {
     "local": {
@@ -101,7 +144,7 @@ def register_options(scheduler: str, options: Mapping[str, Convert]) -> None:
 
 def known_options(scheduler: str) -> dict[str, Convert]:
     """Options that a contact of that scheduler may carry, those common to all included; "": these alone."""
-    batch = {} if scheduler in ("", "local") else _BATCH
+    batch = {} if scheduler in ("", "local") else {**_BATCH, **SSH_OPTIONS}
     return {**_COMMON, **batch, **_OPTIONS.get(scheduler, {})}
 
 
@@ -200,6 +243,8 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for key, value in self.options.items():
             if key not in known:
                 raise InvalidContact(_unknown_option(self.scheduler, key, known))
+            if key in SSH_OPTIONS and self.host is None:
+                raise InvalidContact(f"option {key} is for a host that is reached over ssh, and the contact names none")
             try:
                 known[key](value)
             except ValueError as error:

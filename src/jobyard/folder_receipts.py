@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, MutableSet, Sequence
 from typing import Protocol
 
 from .errors import TransportError
 from .job import Observation
 from .journal_rows import SubmissionRow
+from .journal_store import is_network
 from .receipts import read_receipts
 from .transports.base import Transport, TransportClosed
 
-__all__ = ["FolderReceipts", "Receipts"]
+__all__ = ["FolderReceipts", "ReadReceipts", "Receipts", "is_network_folder", "network_folders"]
 
 TRY_AGAIN_S = 5.0  # between two tries to watch folders that could not be watched
 
@@ -43,11 +44,22 @@ class Receipts(Protocol):
         """Let go."""
 
 
-class FolderReceipts:
-    """``Receipts`` for folders that this machine sees. The watch is opened with the first folder."""
+class ReadReceipts(Protocol):
+    """``receipts.read_receipts``, or what does the same on a host."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __call__(self, folder: str, *, nonce: str, token: str, seen: MutableSet[str]) -> list[tuple[int, Observation]]:
+        """What was not seen before, in order; names that are read now are added. OSError, TransportError."""
+
+
+class FolderReceipts:
+    """``Receipts`` for folders that a transport watches. The watch is opened with the first folder.
+
+    ``read``: what a folder's receipts say (``read_receipts``, or a host's own).
+    """
+
+    def __init__(self, transport: Transport, read: ReadReceipts = read_receipts) -> None:
         self._transport = transport
+        self._read = read
         self._lock = threading.Lock()
         self._tokens: dict[str, str] = {}  # by folder
         self._seen: dict[str, set[str]] = {}  # by token: names of receipts that were read
@@ -55,6 +67,8 @@ class FolderReceipts:
         self._unwatched: set[str] = set()  # folders that could not be watched: tried again
         self._try_at_s = 0.0
         self._watch = transport.watch((), prefix="receipt.")
+        # A host that cannot be reached now must not keep whoever adds a folder.
+        self._watch_folders = getattr(self._watch, "add_later", self._watch.add)
 
     def add(self, submission: SubmissionRow) -> None:
         """Watch a folder; it is looked into at once, whatever the watch says, and every few seconds while it cannot be watched."""
@@ -66,7 +80,7 @@ class FolderReceipts:
 
     def _try(self, folder: str) -> None:
         try:
-            self._watch.add([folder])
+            self._watch_folders([folder])
         except TransportClosed:
             return
         except TransportError:
@@ -120,8 +134,18 @@ class FolderReceipts:
         """What was not read before. OSError where the folder cannot be listed."""
         with self._lock:
             seen = self._seen.setdefault(submission.token, set())
-        return read_receipts(submission.folder, nonce=submission.nonce, token=submission.token, seen=seen)
+        return self._read(submission.folder, nonce=submission.nonce, token=submission.token, seen=seen)
 
     def close(self) -> None:
         """Let go of the watch."""
         self._watch.close()
+
+
+network_folders: dict[str, bool] = {}  # by work root, as far as it was looked up; a host's own are noted when they are read
+
+
+def is_network_folder(path: str) -> bool:
+    """Whether what nodes write there may come into sight late; looked up once for each folder."""
+    if path not in network_folders:
+        network_folders[path] = is_network(path)
+    return network_folders[path]

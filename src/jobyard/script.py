@@ -6,14 +6,11 @@ stands in ``job.json`` and ``tasks.jsonl``, which only the shepherd reads.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import shlex
-import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -22,10 +19,10 @@ import msgspec
 from .errors import ConfigurationError
 from .job import JobDescription, to_data
 from .launchers import launch_data
-from .node.staging import remove_tree
+from .node import workroot
 from .schedulers.base import Kind, Submission, Traits
 
-__all__ = ["WorkRoot", "batch_script", "job_files", "new_token", "node_files", "node_name", "render", "task_token"]
+__all__ = ["WorkRoot", "batch_script", "job_files", "new_token", "node_files", "node_name", "render", "task_token", "untrusted"]
 
 FORMAT = 1
 INTERPRETER = "/usr/bin/python3"  # what every node has; sites say otherwise in config.toml
@@ -194,18 +191,18 @@ def node_name() -> str:
 
 
 class WorkRoot:
-    """``BASE/jobyard-UID`` on this machine: the folders of all jobs, and the shepherd.
+    """``BASE/jobyard-UID`` on this machine: the folders of all jobs, and the shepherd. JobFolders of jobyard.job_folders.
 
-    The rule for the way there: it is walked from ``/``, one open folder at a time. Each folder on it belongs to root or to
-    us, and nobody else may write to it, unless its sticky bit keeps others from renaming what is ours (``/tmp``); the user's
-    private group does not count as somebody else. A symbolic link on the way is followed only where root or we made it. The
-    last folder is ours and 0700.
+    Who may change what lies on the way there is set out in ``node/workroot.py``, which does the work, here as on login hosts.
     """
 
     def __init__(self, base: str) -> None:
         """Open it, making what is missing. ConfigurationError where somebody else could change what lies there."""
-        self.path, self._fd = _open_root(base)
-        self._deployed: str | None = None
+        try:
+            self._root = workroot.Root(os.fsencode(base))
+        except workroot.Untrusted as error:
+            raise untrusted(os.fsdecode(error.path), error.why) from error
+        self.path = os.fsdecode(self._root.path)
 
     def __enter__(self) -> WorkRoot:
         return self
@@ -215,213 +212,71 @@ class WorkRoot:
 
     def close(self) -> None:
         """Let go of the folder. Nothing is removed."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._root.close()
+
+    def home(self) -> str:
+        """The user's home folder."""
+        return os.path.expanduser("~")
 
     def folder(self, token: str) -> str:
         """The absolute path of a job's folder, there or not. The token is that of the submission, not of a task."""
-        return f"{self.path}/{_checked(token)[:2]}/{token}"
+        return os.fsdecode(self._root.folder(os.fsencode(token)))
 
     def deploy(self) -> str:
         """Put the shepherd in place, once; the path of its ``run.py``. OSError where it cannot be written."""
-        if self._deployed is None:
-            with _made(self._fd, "node") as node, _made(node, node_name()) as top, _made(top, "node") as package:
-                for name, data in node_files().items():
-                    folder, _, file = name.rpartition("/")
-                    _keep_file(package if folder else top, file, data)
-            self._deployed = f"{self.path}/node/{node_name()}/run.py"
-        return self._deployed
+        return os.fsdecode(self._root.deploy(node_name().encode(), node_files()))
 
     def create(self, token: str, files: Mapping[str, bytes]) -> str:
         """Write a job's folder whole, or not at all: its path. FileExistsError where it is there already; OSError."""
-        path, temporary = self.folder(token), f".new-{token}"
-        with _made(self._fd, token[:2]) as parent:
-            os.mkdir(temporary, 0o700, dir_fd=parent)
-            try:
-                with _opened(parent, temporary) as folder:
-                    for name, data in files.items():
-                        _write(folder, name, data, 0o700 if name == "run.sh" else 0o600)
-                os.rename(temporary, token, src_dir_fd=parent, dst_dir_fd=parent)
-            except OSError as error:
-                remove_tree(parent, os.fsencode(temporary))
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise FileExistsError(errno.EEXIST, "the job's folder is there already", path) from error
-                raise
-        return path
+        return os.fsdecode(self._root.create(os.fsencode(token), files))
+
+    def is_whole(self, folder: str) -> bool:
+        """A job's folder was written, and is there."""
+        return os.path.exists(f"{folder}/run.sh")
 
     def remove(self, token: str) -> None:
         """Remove a job's folder with all that is in it; links in it are removed, not followed. Missing is no error."""
-        with contextlib.suppress(FileNotFoundError), _opened(self._fd, _checked(token)[:2]) as parent:
-            # Renamed first: nobody reads half of a folder, and what cannot be removed is not taken for a job's.
-            temporary = f".old-{token}"
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(token, temporary, src_dir_fd=parent, dst_dir_fd=parent)
-            remove_tree(parent, os.fsencode(temporary))
+        self._root.remove(os.fsencode(token))
+
+    def remove_elsewhere(self, folder: str, work_root: str) -> None:
+        """Remove a job's folder that lies in another work root: JOBYARD_WORK_DIR was another then."""
+        if os.path.isdir(folder):
+            with WorkRoot(os.path.dirname(work_root)) as other:
+                other.remove(os.path.basename(folder))
+
+    def names(self, folder: str) -> Sequence[str]:
+        """What is in a job's folder. OSError."""
+        return os.listdir(folder)
+
+    def remove_file(self, path: str) -> None:
+        """Remove one file of a job's folder. OSError."""
+        os.unlink(path)
 
     def tokens(self) -> Iterator[str]:
         """The tokens of all folders that are here."""
-        for part in _names(self._fd):
-            if len(part) == 2:
-                with contextlib.suppress(FileNotFoundError), _opened(self._fd, part) as parent:
-                    yield from (name for name in _names(parent) if len(name) == 32 and name.startswith(part))
+        return map(os.fsdecode, self._root.tokens())
+
+    # Claims
+
+    def withdraw(self, folder: str, tasks: int) -> list[str | None]:
+        """Make the claims of all tasks of a folder ourselves, so that none of them runs any more.
+
+        For each task whose claim somebody else had made: the native id that it runs as (None where the claim does not say).
+        """
+        return workroot.withdraw(os.fsencode(folder), tasks)
+
+    def was_withdrawn(self, folder: str, tasks: int) -> bool:
+        """Whether ``withdraw`` made any task's claim."""
+        return workroot.was_withdrawn(os.fsencode(folder), tasks)
+
+    def claimants(self, folder: str, tasks: int) -> list[str | None]:
+        """For each task the native id that it runs as, or ran; None where it never began, or the claim does not say."""
+        return workroot.claimants(os.fsencode(folder), tasks)
 
 
-def _checked(token: str) -> str:
-    if len(token) != 32 or not set(token) <= set("0123456789abcdef"):
-        raise ValueError(f"{token!r} is not the token of a submission (32 hexadecimal digits)")
-    return token
-
-
-def _names(fd: int) -> Iterable[str]:
-    return sorted(os.listdir(fd))
-
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-@contextlib.contextmanager
-def _opened(parent: int, name: str) -> Iterator[int]:
-    """A folder of ours, open."""
-    fd = os.open(name, _FOLDER, dir_fd=parent)
-    try:
-        if os.fstat(fd).st_uid != os.getuid():
-            raise PermissionError(errno.EPERM, "the folder belongs to somebody else", name)
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _made(parent: int, name: str) -> Iterator[int]:
-    """A folder of ours, made where it is missing, open."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=parent)
-    with _opened(parent, name) as fd:
-        yield fd
-
-
-def _write(folder: int, name: str, data: bytes, mode: int) -> None:
-    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
-    try:
-        os.fchmod(fd, mode)  # whatever the umask
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-    finally:
-        os.close(fd)
-
-
-def _keep_file(folder: int, name: str, data: bytes) -> None:
-    """Make sure that a file holds exactly this."""
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
-        pass
-    else:
-        with open(fd, "rb") as file:
-            found = os.fstat(fd)
-            if found.st_uid == os.getuid() and not found.st_mode & 0o022 and file.read(len(data) + 1) == data:
-                return
-    temporary = f".tmp-{os.urandom(8).hex()}"
-    _write(folder, temporary, data, 0o600)
-    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-
-
-# The way to the work root
-
-
-def _refused(path: str, why: str) -> ConfigurationError:
+def untrusted(path: str, why: str) -> ConfigurationError:
+    """The error for a work folder that cannot be used."""
     return ConfigurationError(
         f"the work folder cannot be used: {path!r} {why}. Set JOBYARD_WORK_DIR to a folder that only you can change, "
         "and that the compute nodes see"
     )
-
-
-def _open_root(base: str) -> tuple[str, int]:
-    if not os.path.isabs(base):
-        raise _refused(base, "is not an absolute path")
-    name = f"jobyard-{os.getuid()}"
-    try:
-        walked, fd = _walk(base)
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=fd)
-            root = os.open(name, _FOLDER, dir_fd=fd)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise _refused(base, f"cannot be opened: {error.strerror} ({error.filename})") from error
-    path = f"{walked.rstrip('/')}/{name}"
-    found = os.fstat(root)
-    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        os.close(root)
-        raise _refused(path, "must belong to you and be closed to all others (chmod 700)")
-    return path, root
-
-
-def _walk(base: str) -> tuple[str, int]:
-    """The folder, open, and its path without links; the missing are made."""
-    parts = [part for part in reversed(base.split("/")) if part not in ("", ".")]
-    path, links = "", 0
-    fds = [os.open("/", _FOLDER)]  # of each folder on the way, so that .. goes back to where we came from
-    try:
-        _trust("/", os.fstat(fds[0]))
-        while parts:
-            part = parts.pop()
-            if part == "..":
-                if len(fds) > 1:
-                    os.close(fds.pop())
-                    path = path.rpartition("/")[0]
-                continue
-            try:
-                found = os.stat(part, dir_fd=fds[-1], follow_symlinks=False)
-            except FileNotFoundError:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, 0o700, dir_fd=fds[-1])
-                found = os.stat(part, dir_fd=fds[-1], follow_symlinks=False)
-            here = f"{path}/{part}"
-            if stat.S_ISLNK(found.st_mode):
-                links += 1
-                if links > 40:
-                    raise _refused(base, "leads through too many links")
-                if found.st_uid not in (0, os.getuid()):
-                    raise _refused(here, "is a link that somebody else made")
-                target = os.readlink(part, dir_fd=fds[-1])
-                if target.startswith("/"):
-                    while len(fds) > 1:
-                        os.close(fds.pop())
-                    path = ""
-                parts.extend(piece for piece in reversed(target.split("/")) if piece not in ("", "."))
-                continue
-            fds.append(os.open(part, _FOLDER, dir_fd=fds[-1]))
-            path = here
-            _trust(path, os.fstat(fds[-1]))
-        return path or "/", fds.pop()
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def _trust(path: str, found: os.stat_result) -> None:
-    """ConfigurationError where somebody besides root and us could put something else in this folder's place."""
-    if found.st_uid not in (0, os.getuid()):
-        raise _refused(path, "belongs to somebody else, who could put another folder there")
-    if found.st_mode & stat.S_ISVTX:
-        return
-    if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _private_group(found.st_gid)):
-        raise _refused(path, "can be changed by others, and has no sticky bit")
-
-
-def _private_group(gid: int) -> bool:
-    """The group is root's, or holds the user alone, as many systems arrange it."""
-    import grp
-    import pwd
-
-    if gid == 0:
-        return True
-    try:
-        user, group = pwd.getpwuid(os.getuid()), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return user.pw_gid == gid and user.pw_name == group.gr_name and not set(group.gr_mem) - {user.pw_name}

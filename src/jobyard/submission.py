@@ -9,7 +9,6 @@ whoever has the claim runs, so that a job that was withdrawn never does, even if
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import time
@@ -30,12 +29,13 @@ from .errors import (
 )
 from .evidence import JobFacts, Terms
 from .job import Cause, Ending, Inherit, JobDescription, JobState, Observation, Source, Transition, to_data
+from .job_folders import JobFolders
 from .journal import Change, Intent, Journal, SubmissionRow
 from .keeper import Placed
 from .layout import Part, lay_out_array, lay_out_jobs
 from .reconcile import reconcile
 from .schedulers.base import Accepted, Action, Capabilities, Kind, Scheduler, SiteLimits, Submission, Traits
-from .script import WorkRoot, job_files, new_token
+from .script import job_files, new_token
 
 __all__ = ["Submitter"]
 
@@ -64,7 +64,7 @@ class Submitter:
         self,
         journal: Journal,
         scheduler: Scheduler,
-        work: WorkRoot,
+        work: JobFolders,
         session_id: str,
         *,
         clock: Callable[[], float] = time.time,
@@ -290,7 +290,7 @@ class Submitter:
                         f"the job's folder {submission.folder} cannot be written: {error.strerror or error}"
                     ) from error
             else:
-                withdraw(submission.folder, len(one.part.positions))  # Ctrl-C: the tracker settles what is left
+                self._work.withdraw(submission.folder, len(one.part.positions))  # Ctrl-C: the tracker settles what is left
                 self.unsettled.add(token)
             raise
         try:
@@ -316,7 +316,7 @@ class Submitter:
         return reconcile(JobFacts(terms=terms), [taken], now, clock_s=0.0)[1]
 
     def _drop(self, token: str) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, TransportError):
             self._work.remove(token)
         self._journal.refused(token)
 
@@ -340,7 +340,7 @@ class Submitter:
             absent += 1
             if absent < 2:
                 self._sleep(LOOK_AGAIN_S)
-        held = withdraw(submission.folder, max(1, len(submission.indices)))
+        held = self._work.withdraw(submission.folder, max(1, len(submission.indices)))
         if held and submission.kind is Kind.SINGLE and held[0]:
             return Accepted((held[0],))  # it runs already: the claim says under which id
         if held or absent < 2:
@@ -374,11 +374,15 @@ class Submitter:
         return [row for row in mine if self._settle(row, *rebuilt[row.token], found.get(row.token))]
 
     def _settle(self, row: SubmissionRow, submission: Submission, never: str | None, found: Accepted | None) -> bool:
-        begun = claimants(row.folder, row.jobs) if found is None else ()
+        try:
+            begun = self._work.claimants(row.folder, row.jobs) if found is None else ()
+        except TransportError as error:
+            _logger.info("the submission %s cannot be settled now: %s", row.token, error)
+            return False
         if begun and all(begun):  # it ran, and the scheduler has forgotten it: sent again, it would only be refused
             found = Accepted(tuple(one for one in begun if one is not None))
         try:
-            if was_withdrawn(row.folder, row.jobs):
+            if self._work.was_withdrawn(row.folder, row.jobs):
                 answers = self._scheduler.control(Action.CANCEL, found.native_ids) if found is not None else {}
                 for answer in answers.values():
                     if isinstance(answer, SchedulerUnavailable | TransportError):
@@ -386,11 +390,11 @@ class Submitter:
                 self._drop(row.token)
             elif found is not None:
                 self._accept(submission, found, row.terms)
-            elif not os.path.exists(f"{row.folder}/run.sh"):
+            elif not self._work.is_whole(row.folder):
                 self._drop(row.token)  # nothing had left, and nobody was told of it
             elif never is not None:
                 self._end_before(row.token, row.terms, range(row.first_key, row.first_key + row.jobs), never)
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, TransportError):
                     self._work.remove(row.token)
             else:
                 # The scheduler will show a later time of submission: by the old one its rows would be taken for another job's.
@@ -466,52 +470,3 @@ def _changes(base: JobDescription, tasks: Sequence[JobDescription]) -> list[Mapp
             change = known[id(task)] = {name: to_data(getattr(task, name)) for name in names}
         made.append(change)
     return made
-
-
-# Claims made by us ------------------------------------------------------------------------------------------------------
-
-_WITHDRAWN = "withdrawn"
-
-
-def withdraw(folder: str, tasks: int) -> list[str | None]:
-    """Make the claims of all tasks of a folder ourselves, so that none of them runs any more.
-
-    For each task whose claim somebody else had made: the native id that it runs as (None where the claim does not say).
-    """
-    held: list[str | None] = []
-    if not os.path.isdir(folder):
-        return held
-    temporary = f"{folder}/.withdraw-{os.getpid()}-{time.monotonic_ns()}"
-    content = json.dumps({"native_id": None, _WITHDRAWN: True, "host": None})
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(content)
-    try:
-        for task in range(tasks):
-            try:
-                os.link(temporary, f"{folder}/claim.{task}")
-            except FileExistsError:
-                claim = _claim(folder, task)
-                if not claim.get(_WITHDRAWN):
-                    held.append(claim.get("native_id"))
-    finally:
-        os.unlink(temporary)
-    return held
-
-
-def was_withdrawn(folder: str, tasks: int) -> bool:
-    """Whether ``withdraw`` made any task's claim."""
-    return any(_claim(folder, task).get(_WITHDRAWN) for task in range(tasks))
-
-
-def claimants(folder: str, tasks: int) -> list[str | None]:
-    """For each task the native id that it runs as, or ran; None where it never began, or the claim does not say."""
-    return [_claim(folder, task).get("native_id") for task in range(tasks)]
-
-
-def _claim(folder: str, task: int) -> dict[str, Any]:
-    try:
-        with open(os.open(f"{folder}/claim.{task}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-            data = json.loads(file.read(65536))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}

@@ -22,12 +22,11 @@ from typing import Any
 from .callbacks import Callbacks
 from .errors import JobyardError, TransportError, UnknownJob
 from .evidence import JobFacts
-from .folder_receipts import Receipts
+from .folder_receipts import Receipts, is_network_folder
 from .hearing import Hearing
 from .job import JobState, Observation, Source
 from .journal import JobRow, Journal, SubmissionRow
 from .journal_rows import FOREIGN
-from .journal_store import is_network
 from .keeper import Update
 from .reconcile import Needs, needs
 from .schedulers.base import Answer, Scheduler
@@ -587,13 +586,3 @@ class Tracker:
             run()
         else:
             self._pool.call(name, run)
-
-
-_network: dict[str, bool] = {}
-
-
-def is_network_folder(path: str) -> bool:
-    """Whether what nodes write there may come into sight late; looked up once for each folder."""
-    if path not in _network:
-        _network[path] = is_network(path)
-    return _network[path]

@@ -24,7 +24,7 @@ from jobyard import (
     SchedulerUnavailable,
     SubmitError,
     UnsupportedAttribute,
-    tracker,
+    folder_receipts,
 )
 from jobyard.job import After
 from jobyard.schedulers.base import Action, Answer, Capabilities, Row, SiteLimits, Submission
@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_read_is_no_answer(rig: Rig) -> None:
 
 def test_receipts_that_come_at_the_last_moment_count_together(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin and end come into sight at once, when their time is over: the begin alone must not be all that decides."""
-    monkeypatch.setitem(tracker._network, rig.work.path, True)
+    monkeypatch.setitem(folder_receipts.network_folders, rig.work.path, True)
     (key,) = rig.submit()
     word = Ending(state=FAILED, cause=Cause.EXITED, exit_code=127, began_at=rig.now, ended_at=rig.now)
     rig.scheduler.rows = [Row(native_id="1", state=FAILED, ended=True, ending=word)]

@@ -51,6 +51,19 @@ class Request(wire.Streams):
         """An argument that is a path."""
         return wire.as_bytes(self.arguments[name])
 
+    def content(self) -> "bytes":
+        """All the raw bytes of the request, with it or behind it."""
+        parts = [bytes(self.raw)]
+        while self.arguments.get("streamed"):
+            came = self.next()
+            if came is None:
+                break
+            parts.append(bytes(came[1]))
+            self.consumed(0, len(came[1]))
+        if self.cancelled:
+            raise Refused("cancelled", "it was given up")
+        return b"".join(parts)
+
     def cancel(self) -> "None":
         """The client wants no answer any more."""
         self.cancelled = True
@@ -201,7 +214,7 @@ def operation(name: "str") -> "Callable[[Request], Answer]":
 
 
 _OPERATIONS: "Dict[str, Callable[[Request], Answer]]" = {}
-_LATER = ["helper_watch"]
+_LATER = ["helper_watch", "helper_work"]
 
 
 def shown(name: "Any") -> "Optional[str]":

@@ -191,8 +191,7 @@ class FolderWatcher(object):
     def _is_shared(self, device: "int", folder: "bytes") -> "bool":
         known = self._shared.get(device)
         if known is None:
-            kind = file_system(folder)
-            known = self._shared[device] = kind in _SHARED or kind.startswith("fuse")
+            known = self._shared[device] = is_shared(folder)
         return known
 
     def wake(self) -> "None":
@@ -294,6 +293,12 @@ class Inotify(object):
     def close(self) -> "None":
         """Let go of it."""
         os.close(self.fd)
+
+
+def is_shared(folder: "bytes") -> "bool":
+    """Other machines write to the file system that a folder lies on."""
+    kind = file_system(folder)
+    return kind in _SHARED or kind.startswith("fuse")
 
 
 def file_system(folder: "bytes") -> "str":

@@ -135,7 +135,12 @@ def open_scheduler(contact: Contact) -> Scheduler:
     factory = _factory(entry.target)
     # Here at the latest: an adapter from elsewhere tells its options (contact.register_options) when it is imported.
     msgspec.structs.replace(contact, scheduler=entry.name).check_options()
-    return factory(state_dir(), contact.options)
+    made = factory(state_dir(), contact.options)
+    if contact.host is not None:
+        from .remote import over_ssh
+
+        over_ssh(made, contact)
+    return made
 
 
 def _factory(target: str) -> Callable[[Path, Mapping[str, str]], Scheduler]:

@@ -58,13 +58,20 @@ class CommandScheduler:
         self.traits = dialect.traits  # for job.json
         self.options = options or CommandOptions()
         self.commands_run: Counter[str] = Counter()
-        self._login = f"{transport.name} {transport.user()}"
+        self._login = _login_of(transport)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._gate = _gate_of(self._login)
         self._limits: tuple[float, SiteLimits] | None = None
         self._version: str | None = None
         self._closed = False
+
+    def reach_over(self, transport: Transport) -> None:
+        """Have commands run over another transport; before the first of them."""
+        self.transport.close()
+        self.transport = transport
+        self._login = _login_of(transport)
+        self._gate = _gate_of(self._login)
 
     # Before submission
 
@@ -90,7 +97,7 @@ class CommandScheduler:
     # Submission
 
     def submit(self, submission: Submission) -> Accepted:
-        command = self.dialect.submit_command(submission, f"{submission.folder}/run.sh")
+        command = msgspec.structs.replace(self.dialect.submit_command(submission, f"{submission.folder}/run.sh"), finish=True)
         result = self._run("submit", command)
         accepted = self._read(result, lambda: self.dialect.parse_submit(result, submission))
         expected = 1 if submission.kind is Kind.SINGLE else len(submission.indices)
@@ -218,6 +225,11 @@ class CommandScheduler:
             f"{self.name} gave no answer that can be used: {printable(why)}. {shown_command(result.argv)} {ended}"
             f"{_shown_output(result)}. Nothing was concluded from it; run the command by hand on {self.transport.name} to see more"
         )
+
+
+def _login_of(transport: Transport) -> str:
+    """What the gate is for. A remote transport's name says whose login it is; asking it for the user would connect."""
+    return transport.name if transport.name.startswith("ssh://") else f"{transport.name} {transport.user()}"
 
 
 def _honest(answer: Answer) -> Answer:

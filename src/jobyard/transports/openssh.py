@@ -39,7 +39,8 @@ from .base import (
 from .local import reading, replacing, told, write_all
 from .openssh_connection import connection
 from .openssh_errors import LinkLost
-from .openssh_link import Identity, Link, Pending, Refusal, Settings
+from .openssh_link import Identity, Link, Pending, Refusal
+from .openssh_start import Settings
 from .openssh_watch import OpenSSHWatch
 
 __all__ = ["OpenSSHTransport", "Settings"]
@@ -94,8 +95,13 @@ class OpenSSHTransport:
 
     def call(self, op: str, arguments: Mapping[str, Any], raw: bytes = b"", *, background: bool = False) -> tuple[Any, bytes]:
         """Have the helper do something that takes and gives no stream of more than the window. Refusal, TransportError."""
-        pending = self._send(op, arguments, raw, background=background)
+        streamed = len(raw) > wire.INLINE
+        if streamed:
+            arguments = {**arguments, "streamed": True}
+        pending = self._send(op, arguments, b"" if streamed else raw, background=background)
         with self._watched(pending):
+            if streamed and _sent(pending, 0, raw, None):
+                pending.sender.send(wire.EOF, pending.request)
             parts: list[bytes] = []
             while (came := pending.next()) is not None:
                 parts.append(bytes(came[1]))

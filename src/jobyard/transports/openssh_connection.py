@@ -18,7 +18,8 @@ import msgspec
 from ..errors import TransportError
 from .base import TransportClosed
 from .openssh_errors import LinkLost, SecondFactorNeeded
-from .openssh_link import Link, Settings
+from .openssh_link import Link
+from .openssh_start import Settings
 
 __all__ = ["Connection", "Resumes", "connection"]
 
@@ -93,8 +94,20 @@ class Connection:
     def link(self, *, background: bool = False) -> Link:
         """A link that lives, made now where there is none. TransportError: it cannot be made now.
 
-        ``background``: nobody waits for it: it is not tried more often than at growing intervals, and nobody is asked.
+        ``background``: only one that is there already; where there is none, it is made while the caller does other things.
         """
+        with self._changed:
+            if background and not (self._link is not None and self._link.alive) and not self._closed:
+                self._make_in_background()
+                raise LinkLost(f"{self.name}: there is no connection now" + (f": {self._failed[1]}" if self._failed else ""))
+        return self._made(retry=False)
+
+    def _make_in_background(self) -> None:
+        if not self._reconnecting:
+            self._reconnecting = True
+            threading.Thread(target=self._reconnect, name="jobyard-ssh-reconnect", daemon=True).start()
+
+    def _made(self, *, retry: bool) -> Link:
         with self._changed:
             while True:
                 if self._closed:
@@ -104,10 +117,10 @@ class Connection:
                 if not self._connecting:
                     break
                 self._changed.wait()
-            self._refuse_too_soon(background)
+            self._refuse_too_soon(retry)
             self._connecting = True
         try:
-            link = self._connect(ask=not background and (self.links_made == 0 or _may_ask(self._failed)))
+            link = self._connect(ask=self.links_made == 0 or (not retry and _may_ask(self._failed)))
         except TransportError as error:
             with self._changed:
                 self._failed = (time.monotonic(), error)
@@ -128,11 +141,11 @@ class Connection:
             one.resume(link)
         return link
 
-    def _refuse_too_soon(self, background: bool) -> None:
+    def _refuse_too_soon(self, retry: bool) -> None:
         if self._failed is None:
             return
         at, error = self._failed
-        wait_s = min(FIRST_RETRY_S * 2 ** min(self._failures - 1, 10), LONGEST_RETRY_S) if background else ANEW_S
+        wait_s = min(FIRST_RETRY_S * 2 ** min(self._failures - 1, 10), LONGEST_RETRY_S) if retry else ANEW_S
         if time.monotonic() - at < wait_s:
             raise _again(error)
 
@@ -147,17 +160,15 @@ class Connection:
             if self._link is link:
                 self._link = None
             self._changed.notify_all()
-            if self._closed or self._reconnecting or not any(one.wanted for one in list(self._resuming)):
-                return
-            self._reconnecting = True
-        threading.Thread(target=self._reconnect, name="jobyard-ssh-reconnect", daemon=True).start()
+            if not self._closed and any(one.wanted for one in list(self._resuming)):
+                self._make_in_background()
 
     def _reconnect(self) -> None:
         """Until there is a link, or nobody wants one."""
         try:
             while True:
                 try:
-                    self.link(background=True)
+                    self._made(retry=True)
                     return
                 except TransportClosed:
                     return

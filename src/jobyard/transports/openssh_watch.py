@@ -122,6 +122,20 @@ class OpenSSHWatch:
                     self._folders.pop(folder, None)
             raise
 
+    def add_later(self, folders: Iterable[str]) -> None:
+        """As ``add``; where there is no connection now they are watched, and looked into, as soon as there is one."""
+        from .openssh import _text
+
+        wanted = [_text(absolute(self._transport.name, folder)) for folder in folders]
+        try:
+            self._transport.link(background=True)
+        except LinkLost:
+            with self._changed:
+                self._check_open()
+                self._folders.update(dict.fromkeys(wanted))
+            return
+        self.add(wanted)
+
     def discard(self, folders: Iterable[str]) -> None:
         from .openssh import _text
 

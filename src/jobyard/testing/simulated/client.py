@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
-from ... import tracker
+from ... import folder_receipts
 from ...job import Observation
 from ...journal import Journal
 from ...journal_keeper import JournalKeeper
@@ -116,7 +116,7 @@ class Client:
         if session_id is None:
             session_id = self._journal.create_session(_LOGIN, _LOGIN).id
         self.session_id = session_id
-        tracker._network[self._work.path] = world.style.network_folder
+        folder_receipts.network_folders[self._work.path] = world.style.network_folder
         self.receipts = SimulatedReceipts(world, world.random, lambda: 0.0 if plan.calm else plan.rate)
         self.keeper = JournalKeeper(
             cast(Journal, Mortal(self._journal, self.life)),

@@ -1,0 +1,143 @@
+"""The conformance suite on the stand-in, reached over a real sshd: the user's machine sees nothing but the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from conformance.yards import private_yard
+from jobyard import Session
+from jobyard.contact import Contact
+from jobyard.schedulers.command import CommandScheduler
+from jobyard.testing import conformance, standin
+from transports.sshd import Sshd
+
+SLOTS = 4
+GRACE_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def contact(sshd: Sshd) -> Iterator[str]:
+    """A cell of four slots; its programs are found by the contact's ``path``."""
+    with private_yard() as folder, standin.install(folder / "cell", slots=SLOTS, kill_grace_s=GRACE_S) as cell:
+        options = {
+            "cell": str(cell.folder),
+            "path": str(cell.bin),
+            "work_dir": str(folder / "there"),
+            "ssh_config": str(sshd.config),
+        }
+        (folder / "there").mkdir()
+        yield str(Contact(scheduler="standin", host="bed", options=options))
+
+
+@pytest.fixture
+def session(contact: str) -> Iterator[Session]:
+    """A fresh session. What a failing test leaves running is ended, so that it fails alone."""
+    with Session(contact) as session:
+        yield session
+        if not session.closed:
+            session.cancel()
+
+
+@pytest.fixture
+def features(contact: str, session: Session) -> conformance.Features:
+    """As on this machine: a small batch system, asked by commands."""
+    scheduler = session.scheduler
+    assert isinstance(scheduler, CommandScheduler)
+    return conformance.Features(
+        contact=contact,
+        scheduler="standin",
+        capabilities=session.capabilities,
+        deadline_s=30,
+        poll_s=5,
+        cancel_grace_s=GRACE_S + 10,
+        walltime_s=1,
+        walltime_late_s=5,
+        many=200,
+        whole={"cores": SLOTS},
+        honours_priority=True,
+        enforces_memory=True,
+        remote=True,
+        commands_run=lambda: sum(scheduler.commands_run.values()),
+    )
+
+
+class TestSubmit(conformance.Submit):
+    """Submitting."""
+
+
+class TestArrays(conformance.Arrays):
+    """Array jobs."""
+
+
+class TestControl(conformance.Control):
+    """Control in each state."""
+
+
+class TestEndings(conformance.Endings):
+    """How jobs end."""
+
+
+class TestStreams(conformance.Streams):
+    """Input, output, error."""
+
+
+class TestEnvironment(conformance.Environment):
+    """The environment."""
+
+
+class TestHostileBytes(conformance.HostileBytes):
+    """Bytes are bytes."""
+
+
+class TestLimits(conformance.Limits):
+    """Limits of processes."""
+
+
+class TestDependencies(conformance.Dependencies):
+    """Jobs after jobs."""
+
+
+class TestBeginTime(conformance.BeginTime):
+    """Jobs not before a moment."""
+
+
+class TestPriority(conformance.Priority):
+    """Which goes first."""
+
+
+class TestReopen(conformance.Reopen):
+    """One session, several processes."""
+
+
+class TestWaiting(conformance.Waiting):
+    """Waiting."""
+
+
+class TestCallbacks(conformance.Callbacks):
+    """Being told."""
+
+
+class TestListing(conformance.Listing):
+    """What jobs there are."""
+
+
+class TestLaunchers(conformance.Launchers):
+    """Launchers and scripts."""
+
+
+class TestStaging(conformance.Staging):
+    """Files in and out."""
+
+
+class TestLitter(conformance.Litter):
+    """Nothing left behind."""
+
+
+class TestCost(conformance.Cost):
+    """Nothing that grows."""
+
+
+class TestFork(conformance.Fork):
+    """Forked children."""
