@@ -37,6 +37,7 @@ def features(contact: str, session: Session) -> conformance.Features:
     """A pool on one machine, with quick timers (testbeds/htcondor/up.sh)."""
     scheduler = session.scheduler
     assert isinstance(scheduler, CommandScheduler)
+    yard = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
     return conformance.Features(
         contact=contact,
         scheduler="htcondor",
@@ -47,6 +48,8 @@ def features(contact: str, session: Session) -> conformance.Features:
         walltime_s=2,
         walltime_late_s=15,
         many=200,
+        whole={"native": ("-append", f"request_yard{yard} = 1")},  # up.sh gives the machine one of each
+        honours_priority=True,
         core_dumps=False,  # unless a job says how large one may be
         commands_run=lambda: sum(scheduler.commands_run.values()),
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ...contact import register_options
 from ...transports.local import LocalTransport
-from ..command import CommandOptions, CommandScheduler
 from .dialect import HTCondorDialect
+from .scheduler import HTCondorScheduler
 
-__all__ = ["HTCondorDialect", "open_htcondor"]
+__all__ = ["HTCondorDialect", "HTCondorScheduler", "open_htcondor"]
 
 
 def _host(value: str) -> str:
@@ -22,7 +22,7 @@ def _host(value: str) -> str:
 register_options("htcondor", {"schedd": _host, "pool": _host})
 
 
-def open_htcondor(state_dir: Path, options: Mapping[str, str]) -> CommandScheduler:
+def open_htcondor(state_dir: Path, options: Mapping[str, str]) -> HTCondorScheduler:
     """What the table of schedulers calls: ``htcondor?schedd=NAME&pool=HOST``; without them, this machine's own."""
     dialect = HTCondorDialect(schedd=options.get("schedd"), pool=options.get("pool"))
-    return CommandScheduler(dialect, LocalTransport(), CommandOptions())
+    return HTCondorScheduler(dialect, LocalTransport())

@@ -8,13 +8,13 @@ again; so these two are given a condition instead, and the queue is asked what c
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ...errors import ControlError, JobyardError, NotPermitted, SchedulerUnavailable, WrongState
 from ..base import Action, Command, Result
 from .ads import HELD, IDLE, ONCE_ATTRIBUTE, native_id, read_ads, whole
 
-__all__ = ["PROGRAMS", "commands", "constraint", "parse", "runs"]
+__all__ = ["PROGRAMS", "commands", "constraint", "parse", "runs", "valid"]
 
 PROGRAMS = {
     Action.CANCEL: "condor_rm",
@@ -43,6 +43,11 @@ def parsed(job: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match is not None else None
 
 
+def valid(jobs: Iterable[str]) -> list[str]:
+    """Those that are native ids."""
+    return [job for job in jobs if parsed(job) is not None]
+
+
 def runs(jobs: Collection[str]) -> dict[int, list[tuple[int, int]]]:
     """By cluster, in order, the procs as runs (first, last). What is no native id is left out."""
     found: dict[int, list[tuple[int, int]]] = {}
@@ -66,7 +71,7 @@ def constraint(jobs: Collection[str]) -> str:
 
 def commands(action: Action, jobs: Sequence[str], where: Sequence[str]) -> list[tuple[Command, tuple[str, ...]]]:
     """Commands, each with the ids that it acts on. ``where``: options that name the schedd."""
-    known = [job for job in jobs if parsed(job) is not None]
+    known = valid(jobs)
     found: list[tuple[Command, tuple[str, ...]]] = []
     for at in range(0, len(known), _AT_ONCE):
         some = tuple(known[at : at + _AT_ONCE])

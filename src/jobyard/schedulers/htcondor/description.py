@@ -226,9 +226,14 @@ def _policy(job: JobDescription, given: Mapping[str, str]) -> dict[str, str]:
     rules = [(held, f'strcat("{REASON_PREFIX}held ", HoldReasonCode, ": ", HoldReason)')]
     if job.limits.walltime_s is not None:
         limit_s = math.ceil(job.limits.walltime_s)
-        running = "member(JobStatus, {2, 6, 7})"
+        # From when the command runs on: the run's shadow, which judges this, knows that at once. An earlier run's time is no
+        # time of this one's. Whole seconds: more than the limit is at least the limit.
+        running = "member(JobStatus, {2, 6, 7}) && JobCurrentStartExecutingDate >= JobCurrentStartDate"
         rules.append(
-            (f"({running} && time() - JobCurrentStartDate >= {limit_s})", f'"{REASON_PREFIX}walltime: it ran for {limit_s} s"')
+            (
+                f"({running} && time() - JobCurrentStartExecutingDate > {limit_s})",
+                f'"{REASON_PREFIX}walltime: it ran for {limit_s} s"',
+            )
         )
     if job.deadline_at is not None:
         rules.append((f"(time() >= {math.ceil(job.deadline_at)})", f'"{REASON_PREFIX}deadline: its deadline has passed"'))

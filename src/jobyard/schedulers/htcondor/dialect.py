@@ -26,7 +26,7 @@ from ..base import (
     Traits,
 )
 from . import control, description
-from .ads import ATTRIBUTES, TOKEN_ATTRIBUTE, answer, read_ads, whole
+from .ads import ATTRIBUTES, TOKEN_ATTRIBUTE, answer, native_id, read_ads, whole
 
 __all__ = ["HTCondorDialect"]
 
@@ -38,7 +38,7 @@ _AWAY = re.compile(
     re.IGNORECASE,
 )
 _LATER = re.compile(r"exceed MAX_JOBS_(PER_OWNER|SUBMITTED|RUNNING)", re.IGNORECASE)
-_CONSTRAINT_BYTES = 100_000  # an argument has at most 128 KiB
+_IDS = 5000  # arguments of one command; of more jobs, whole clusters are asked for
 # The tools read settings from the environment: only the caller's own jobs are listed, whatever the site's default.
 _MINE = {"_CONDOR_CONDOR_Q_ONLY_MY_JOBS": "true"}
 
@@ -150,13 +150,17 @@ class HTCondorDialect:
         return answer(result.text, queue=True)
 
     def account_command(self, native_ids: Collection[str]) -> Command | None:
-        """Their records; a job has one, written when it left the queue. The newest come first, so that few are read."""
-        these = control.constraint(native_ids)
+        """Their records; a job has one, written when it left the queue. The newest come first, so that few are read.
+
+        Ids are found without reading the ads of others: ten times as fast as the same in a constraint.
+        """
         shown = ("-json", "-attributes", ",".join(ATTRIBUTES))
-        if len(these) <= _CONSTRAINT_BYTES:
-            return self._ask("condor_history", *shown, "-constraint", these, "-limit", str(len(native_ids)))
-        clusters = control.runs(native_ids)
-        return self._ask("condor_history", *shown, "-constraint", f"ClusterId >= {min(clusters)} && ClusterId <= {max(clusters)}")
+        ids = control.valid(native_ids)
+        if not ids:
+            return None  # it would take them for the names of users
+        if len(ids) <= _IDS:
+            return self._ask("condor_history", *ids, *shown, "-limit", str(len(ids)))
+        return self._ask("condor_history", *map(str, control.runs(ids)), *shown)
 
     def parse_account(self, result: Result) -> Answer:
         """A site may keep no history."""
@@ -165,6 +169,21 @@ class HTCondorDialect:
         if result.returncode != 0 or not result.text.strip():
             raise SchedulerUnavailable("it failed")
         return answer(result.text, queue=False)
+
+    def states_command(self, native_ids: Sequence[str]) -> Command:
+        """The states of these alone."""
+        return Command(
+            argv=("condor_q", *self._where, *control.valid(native_ids), "-json", "-attributes", "ClusterId,ProcId,JobStatus")
+        )
+
+    def parse_states(self, result: Result) -> Mapping[str, int]:
+        """JobStatus by id; a job that is left out is not in the queue."""
+        if result.returncode != 0:
+            raise SchedulerUnavailable("it failed")
+        ads, unparsed, complete = read_ads(result.text)
+        if unparsed or not complete:
+            raise SchedulerUnavailable("the answer is not whole")
+        return {job: status for ad in ads if (job := native_id(ad)) is not None and (status := whole(ad, "JobStatus")) is not None}
 
     def list_command(self) -> Command:
         """As the queue."""
