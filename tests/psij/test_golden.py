@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -164,11 +165,21 @@ def test_scripts_and_commands_say_it_or_refuse_it_by_name(
 ) -> None:
     executor = request.getfixturevalue("standin") if name == "standin" else JobExecutor.get_instance(name)
     assert isinstance(executor, BatchSchedulerExecutor)
+    if name == "gridengine":
+        know_site(executor)
     job, plain = Job(JobSpec("/bin/true", **ONE_BY_ONE[field])), Job(JobSpec("/bin/true"))
     said = submission_of(executor, job)
     assert said != submission_of(executor, plain)
     assert field in said or not isinstance(said, str)
     executor.close()
+
+
+def know_site(executor: BatchSchedulerExecutor) -> None:
+    """Grid Engine's resources are the site's: those of a recorded answer."""
+    scheduler: Any = executor._link().session.scheduler
+    answer = (Path(__file__).parents[2] / "testbeds" / "gridengine" / "samples" / "site.out").read_bytes()
+    scheduler.dialect.site = scheduler.dialect.parse_site(fronts.Result(argv=("qconf",), returncode=0, stdout=answer))
+    scheduler._site_at = time.monotonic()
 
 
 def submission_of(executor: BatchSchedulerExecutor, job: Job) -> tuple[str, list[str]] | str:
@@ -271,7 +282,9 @@ def test_the_script_tells_what_would_be_submitted(standin: StandinExecutor) -> N
     lines = out.getvalue().splitlines()
     assert lines[0] == "#!/bin/sh"
     assert lines[1] == "#STANDIN --rerun no"
-    assert lines[-1].startswith("exec shepherd ")
+    assert lines[-1].startswith("exec ")
+    assert lines[-1].endswith(f"/00/{'0' * 32}")
+    assert "/run.py " in lines[-1]
     assert all(line.startswith("#") for line in lines[:-1])
     for words in ("/bin/date", "/a directory", "my job", "long", "acc", "standin.cust_attr1: value 1", "'two\\nlines'"):
         assert any(words in line for line in lines), words
@@ -279,6 +292,22 @@ def test_the_script_tells_what_would_be_submitted(standin: StandinExecutor) -> N
     assert command[0] == "standin-submit"
     assert {"--queue=long", "--account=acc", "--name=my job", f"--memory={1 << 20}", "--walltime=93600.0"} <= set(command)
     assert command[-1] == "/script"
+
+
+def test_the_script_is_the_one_that_is_submitted(standin: StandinExecutor, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    job, out = Job(shell('read x < "$1"', str(tmp_path / "gate"), name="n")), io.StringIO()
+    standin.submit(job)
+    assert job.wait(LONG, JobState.ACTIVE) is not None
+    standin.generate_submit_script(job, {}, out)
+    assert job._engine_job is not None
+    token = job._engine_job.token
+    (sent,) = fronts.work_root().glob(f"{token[:2]}/{token}/run.sh")
+    assert [
+        line for line in out.getvalue().splitlines() if not line.startswith("# ") and line != "#"
+    ] == sent.read_text().splitlines()
+    (tmp_path / "gate").write_text("\n")
+    assert finished(job).state is JobState.COMPLETED
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import os
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -15,6 +16,7 @@ import jobyard
 from jobyard import fronts
 from jobyard.fronts import Action, Result, Submission
 
+from ..._engine import work_root
 from ..._engine_executor import EngineExecutor, list_of
 from ..._states import STATES, exit_code
 from ...exceptions import InvalidJobException, SubmitException
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["SchedulerExecutor"]
 
 _DEFAULT_INTERVAL_S = 30
-_FOLDER = "0" * 32  # a token's form; the folder's name is one
+_TOKEN = "0" * 32  # stands for that of a job that was not submitted yet
 
 
 class SchedulerExecutor(BatchSchedulerExecutor):
@@ -63,11 +65,14 @@ class SchedulerExecutor(BatchSchedulerExecutor):
     def _describe(self, job: Job) -> tuple[jobyard.JobDescription, str | None]:
         return EngineExecutor._describe(self, job)
 
-    def _dialect(self) -> jobyard.Dialect:
+    def _scheduler(self) -> jobyard.CommandScheduler:
         scheduler = self._link().session.scheduler
         if not isinstance(scheduler, jobyard.CommandScheduler):
             raise SubmitException(f"{self.name} does not speak to its scheduler by commands")
-        return scheduler.dialect
+        return scheduler
+
+    def _dialect(self) -> jobyard.Dialect:
+        return self._scheduler().dialect
 
     def _submission(self, job: Job) -> Submission:
         description, _ = self._describe(job)
@@ -77,28 +82,41 @@ class SchedulerExecutor(BatchSchedulerExecutor):
             from ..._describe import refusal
 
             raise refusal(error) from error
-        return Submission(token=_FOLDER, folder=str(self.work_directory / _FOLDER), description=description)
+        token = _TOKEN if job._engine_job is None else job._engine_job.token.partition(".")[0]
+        work = self.config._work_directory
+        root = work_root() if work is None else work.absolute() / f"jobyard-{os.getuid()}"
+        return Submission(token=token, folder=f"{root}/{token[:2]}/{token}", description=description)
 
     # The hooks ----------------------------------------------------------------------------------------------------
 
     def generate_submit_script(self, job: Job, context: dict[str, object], submit_file: IO[str]) -> None:
-        """Write what would be submitted: the adapter's directives and the line that starts the job, after the job's
-        description as comments. InvalidJobException names an attribute that the scheduler cannot honour."""
+        """Write what ``get_submit_command`` gives the scheduler, which is what ``submit`` sends: a batch script, or a submit
+        description, with the command and the job's description in comments. Before submission the name of the job's folder
+        is not known, and a row of zeros stands for it. InvalidJobException names an attribute that cannot be honoured."""
         if job.spec is None or not job.spec.executable:
             raise InvalidJobException("the job has no executable; set JobSpec.executable")
         submission = self._submission(job)
-        lines = ["#!/bin/sh", *self._dialect().directives(submission), "#"]
-        lines += [f"# {name}: {escaped(value)}" for name, value in _told(submission.description)]
-        lines += ["#", f"exec shepherd {submission.folder}", ""]
-        submit_file.write("\n".join(lines))
+        scheduler, script = self._scheduler(), f"{submission.folder}/run.sh"
+        command = scheduler.dialect.submit_command(submission, script)
+        told = [("submitted by", shlex.join(command.argv)), *_told(submission.description)]
+        comments = ["#", *(f"# {name}: {escaped(value)}" for name, value in told), "#"]
+        if command.stdin:
+            lines = [*comments, *os.fsdecode(command.stdin).splitlines()]
+        else:
+            *head, start = os.fsdecode(scheduler.prepare(submission)["run.sh"]).splitlines()
+            lines = [*head, *comments, start]
+        submit_file.write("\n".join(lines) + "\n")
 
     def get_submit_command(self, job: Job, submit_file_path: Path) -> builtins.list[str]:
         """The adapter's command. What a scheduler takes as options of it, rather than as directives, stands here."""
-        return list_of(self._dialect().submit_command(self._submission(job), os.fspath(submit_file_path)).argv)
+        path = os.fspath(submit_file_path)
+        submission = self._submission(job)  # checking it, the adapter may learn of its site
+        command = self._dialect().submit_command(submission, path)
+        return [*command.argv, path] if command.stdin else list_of(command.argv)
 
     def job_id_from_submit_output(self, out: str) -> str:
         """The native id; SubmitException where there is none."""
-        submission = Submission(token=_FOLDER, folder=f"/{_FOLDER}", description=jobyard.JobDescription(argv=("true",)))
+        submission = Submission(token=_TOKEN, folder=f"/{_TOKEN}", description=jobyard.JobDescription(argv=("true",)))
         try:
             return self._dialect().parse_submit(_result(0, out), submission).native_ids[0]
         except jobyard.JobyardError as error:
