@@ -31,6 +31,7 @@ from drmaa_suite.run import (
     shell,
     sleeper,
     template,
+    until,
     until_state,
 )
 
@@ -52,12 +53,15 @@ def refused(session: Shared, job: str, *actions: str) -> None:
 
 def test_suspend_resume_wait(session: Shared, folder: Path) -> None:
     """ST_SUBMIT_SUSPEND_RESUME_WAIT; row 19: in a running job's life, what is refused gives its own code."""
-    job = session.runJob(shell(folder, f"while [ ! -e {folder}/go ]; do sleep 0.02; done; exit 3"))
+    job = session.runJob(shell(folder, f"echo $$ > {folder}/pid; while [ ! -e {folder}/go ]; do sleep 0.02; done; exit 3"))
     until_state(job, JobState.RUNNING)
     refused(session, job, RESUME, HOLD, RELEASE)
+    until(lambda: (folder / "pid").exists() and (folder / "pid").read_text(), "the job has told its process")
     session.control(job, SUSPEND)
     until_state(job, JobState.USER_SUSPENDED)
     refused(session, job, SUSPEND)
+    status = Path("/proc") / (folder / "pid").read_text().strip() / "status"
+    until(lambda: "State:\tT" in status.read_text(), "it is stopped; schedulers acknowledge that before it is done")
     (folder / "go").touch()
     with pytest.raises(drmaa.ExitTimeoutException):
         session.wait(job, 0.2)

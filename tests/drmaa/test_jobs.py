@@ -409,7 +409,7 @@ def test_bulk_hold(session: Shared, folder: Path, each: bool, release: bool) -> 
 
 def test_start_time(session: Shared, folder: Path) -> None:
     """A start in the future is a system hold (ST_ATTRIBUTE_CHECK: it runs when its time has come)."""
-    later = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(time.time() + 2))
+    later = soon(2 if LOCAL else 10)  # long enough for the queue to be asked
     job = session.runJob(template(folder, startTime=later))
     until_state(job, JobState.SYSTEM_ON_HOLD)
     info = session.wait(job, PATIENCE_S)

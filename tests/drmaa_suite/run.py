@@ -123,7 +123,14 @@ def until(what: Callable[[], Any], why: str, patience_s: float = PATIENCE_S) -> 
 
 def until_state(job: str, *states: str) -> None:
     """Wait until ``jobStatus`` says one of these."""
-    until(lambda: drmaa.Session.jobStatus(job) in states, f"job {job} is {' or '.join(states)}")
+    why = f"job {job} is {' or '.join(states)}"
+
+    def there() -> bool:
+        state = drmaa.Session.jobStatus(job)
+        assert state in states or state not in ENDED, f"{state}, and it was to be seen that {why}"
+        return state in states
+
+    until(there, why)
 
 
 def take_all(count: int) -> list[drmaa.JobInfo]:
