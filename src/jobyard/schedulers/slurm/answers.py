@@ -95,24 +95,31 @@ def parse_control(action: Action, result: Result, native_ids: Sequence[str]) -> 
     for line in _lines(result.error_text) + _lines(result.text[:1_000_000]):
         match = next((found for pattern in _OF_JOB if (found := pattern.fullmatch(line))), None)
         if match is None:
-            if "error" in line or "denied" in line:
+            if "error:" in line and "No error" not in line:
                 others.append(line)
+            continue
+        if match["why"] == "No error":  # so scontrol of 20.11 says that it was done
             continue
         concerned = asked.intersection(expanded(match["job"].rstrip(",")) or (match["job"],))
         for native_id in concerned:
             answers[native_id] = _refusal(action, native_id, match["why"])
-    if result.returncode != 0 and not answers:
+    if result.returncode != 0 and not answers and not _signalled(action, result):
         if not others:
             raise SchedulerUnavailable("it failed, and says nothing of the jobs")
         return {native_id: _refusal(action, native_id, others[0]) for native_id in native_ids}
     return {native_id: answers.get(native_id) for native_id in native_ids}
 
 
+def _signalled(action: Action, result: Result) -> bool:
+    """scancel found a task of the same array that waits, and would send the signal again; all that run have had it."""
+    return action in (Action.SIGNAL, Action.SUSPEND, Action.RESUME) and "transitional state" in result.error_text
+
+
 def _refusal(action: Action, native_id: str, why: str) -> JobyardError | None:
     text = f"slurm cannot {action} job {native_id}: {why}"
     if re.search(r"Invalid job id", why, re.IGNORECASE):
         return UnknownJob(text)
-    if re.search(r"denied|not permitted", why, re.IGNORECASE):
+    if re.search(r"denied|not permitted|Invalid user id", why, re.IGNORECASE):
         return NotPermitted(text)
     if _WRONG_STATE.search(why):
         if action is Action.CANCEL and re.search(r"already", why):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 __all__ = ["expanded", "is_id", "ranges", "words"]
 
 _ID = re.compile(r"([0-9]{1,10})(?:_([0-9]{1,10})|\+[0-9]{1,5})?", re.ASCII)  # 4269+1: a part of a heterogeneous job
-_LISTED = re.compile(r"([0-9]{1,10})_\[([0-9,:-]{1,1000000})(?:%[0-9]{1,10})?\]", re.ASCII)
+_LISTED = re.compile(r"([0-9]{1,10})_\[?([0-9,:-]{1,1000000})(?:%[0-9]{1,10})?\]?", re.ASCII)
 _MOST = 4_000_001  # tasks in one array, by Slurm's own limit (slurm.conf, MaxArraySize)
 
 
@@ -18,7 +18,7 @@ def is_id(text: str) -> bool:
 
 
 def expanded(text: str) -> tuple[str, ...]:
-    """The ids that a word stands for: itself, or each task of ``4351_[3-5,9%2]``; none where it is no id."""
+    """The ids that a word stands for: itself, or each task of ``4351_[3-5,9%2]``, ``4351_3-5``; none where it is no id."""
     if is_id(text):
         return (text,)
     match = _LISTED.fullmatch(text)

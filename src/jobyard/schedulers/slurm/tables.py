@@ -21,13 +21,14 @@ from .states import BY_ITSELF, ending_of, said
 
 __all__ = ["ACCOUNT_FIELDS", "QUEUE_FIELDS", "Marks", "account_answer", "account_format", "queue_answer", "queue_format"]
 
-# By their names for squeue --Format, all of them in 20.11 and since.
+# By their names for squeue --Format, all of them in 20.11 and since. The state comes first: what the rest of another line before
+# it makes of it is no state, while of an id it could make another id.
 QUEUE_FIELDS = (
-    "JobArrayID", "State", "Reason", "RestartCnt", "exit_code", "SubmitTime", "StartTime", "NodeList", "WorkDir", "Name",
+    "State", "JobArrayID", "Reason", "RestartCnt", "exit_code", "SubmitTime", "StartTime", "NodeList", "WorkDir", "Name",
 )  # fmt: skip
 # By their names for sacct --format, all of them in 20.11 and since.
 ACCOUNT_FIELDS = (
-    "JobID", "State", "ExitCode", "Reason", "Submit", "Start", "End", "ElapsedRaw", "UserCPU", "SystemCPU", "MaxRSS", "NodeList",
+    "State", "JobID", "ExitCode", "Reason", "Submit", "Start", "End", "ElapsedRaw", "UserCPU", "SystemCPU", "MaxRSS", "NodeList",
     "AllocTRES", "WorkDir", "JobName",
 )  # fmt: skip
 
@@ -37,6 +38,7 @@ _STEP = re.compile(r"([0-9]+(?:[_+][0-9]+)?)\.[A-Za-z0-9_+]+", re.ASCII)
 _DURATION = re.compile(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,3}):)?([0-9]{1,5}):([0-9]{1,2}(?:\.[0-9]{1,9})?)", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([KMGTP]?)", re.ASCII)
 _WORD = re.compile(r"[A-Z][A-Z0-9_,+]{0,80}(?: by [0-9]{1,10})?", re.ASCII)  # also one that no release has yet
+_CUT = re.compile(r"[A-Z][A-Z0-9_]*(?: by [0-9]*)?", re.ASCII)  # a line of which only the first word is left
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 
 
@@ -73,13 +75,15 @@ def queue_answer(text: str, marks: Marks) -> Answer:
     header = False
     *records, rest = text.split(marks.row)
     for record in records:
+        damaged, record = _last_row(record, marks)
+        if damaged:
+            unparsed.append(damaged)
         fields = record.split(marks.field)
-        before, _, fields[0] = fields[0].rpartition("\n")
-        if marks.field in before:  # a row that was cut short, and the next
-            unparsed.append(before)
+        before, _, fields[0] = fields[0].rpartition("\n")  # what a wrapper says
+        unparsed.extend(line for line in before.split("\n") if _CUT.fullmatch(line))
         if len(fields) != len(QUEUE_FIELDS):
             unparsed.append(record)
-        elif fields[0] == "JOBID":
+        elif fields[:2] == ["STATE", "JOBID"]:
             header = True
         else:
             found = _queue_rows(fields)
@@ -93,9 +97,21 @@ def queue_answer(text: str, marks: Marks) -> Answer:
     return Answer(rows=tuple(rows), unparsed=tuple(line.strip() for line in unparsed), complete=not unparsed)
 
 
+def _last_row(record: str, marks: Marks) -> tuple[str, str]:
+    """What ends with a row's mark: rows before it that lost theirs, and the row."""
+    surplus = record.count(marks.field) - len(QUEUE_FIELDS) + 1
+    at = -1
+    while surplus > 0:
+        at = record.find("\n", at + 1)
+        if at < 0:
+            return "", record
+        surplus = record.count(marks.field, at + 1) - len(QUEUE_FIELDS) + 1
+    return record[: at + 1], record[at + 1 :]
+
+
 def _queue_rows(fields: Sequence[str]) -> list[Row]:
     """A row for each job that the line stands for."""
-    native_id, word, reason, restarts, exit_text, submitted, started, nodes, folder, name = fields
+    word, native_id, reason, restarts, exit_text, submitted, started, nodes, folder, name = fields
     meaning = said(word, reason)
     if not _WORD.fullmatch(word):
         return []
@@ -135,7 +151,7 @@ def account_answer(text: str, marks: Marks, *, exact: bool) -> Answer:
     jobs: dict[str, Mapping[str, str]] = {}
     steps: dict[str, list[Mapping[str, str]]] = {}
     unparsed: list[str] = []
-    header = ""
+    header = False
     pending = ""
     for line in text.split("\n"):
         if pending and _begins(line, marks):  # the row before was cut short
@@ -144,6 +160,8 @@ def account_answer(text: str, marks: Marks, *, exact: bool) -> Answer:
         record = pending + line
         missing = len(ACCOUNT_FIELDS) - record.count(marks.field)  # each field ends with it (--parsable)
         if marks.field not in record:
+            if _CUT.fullmatch(line):
+                unparsed.append(line)
             continue
         if missing > 0:
             pending = record + "\n"  # a folder's name may hold a new line
@@ -154,12 +172,14 @@ def account_answer(text: str, marks: Marks, *, exact: bool) -> Answer:
             unparsed.append(record)
             continue
         found = dict(zip(ACCOUNT_FIELDS, fields, strict=False))
-        if fields[0] == "JobID":
-            header = fields[0]
-        elif step := _STEP.fullmatch(fields[0]):
+        if fields[:2] == ["State", "JobID"]:
+            header = True
+        elif not _WORD.fullmatch(found["State"]):
+            unparsed.append(record)
+        elif step := _STEP.fullmatch(found["JobID"]):
             steps.setdefault(step[1], []).append(found)
-        elif expanded(fields[0]) and _WORD.fullmatch(found["State"]):
-            jobs[fields[0]] = found
+        elif expanded(found["JobID"]):
+            jobs[found["JobID"]] = found
         else:
             unparsed.append(record)
     if not header:
@@ -172,8 +192,9 @@ def account_answer(text: str, marks: Marks, *, exact: bool) -> Answer:
 
 def _begins(line: str, marks: Marks) -> bool:
     """The line begins a row."""
-    first = line.split(marks.field, 1)[0]
-    return bool(expanded(first) or _STEP.fullmatch(first)) and marks.field in line
+    word, _, rest = line.partition(marks.field)
+    native_id, mark, _ = rest.partition(marks.field)
+    return bool(mark and _WORD.fullmatch(word) and (expanded(native_id) or _STEP.fullmatch(native_id)))
 
 
 def _account_rows(native_id: str, found: Mapping[str, str], steps: Sequence[Mapping[str, str]], exact: bool) -> list[Row]:
