@@ -204,6 +204,8 @@ class HookDialect:
                 return told
             if _GONE.search(said) or (account is not None and account.code == 0):
                 return None
+            if frame.code == 1 and not said.strip():
+                return None  # what "qstat | grep ID" says of a job that is not shown; a qstat that fails says why
             raise jobyard.SchedulerUnavailable(f"the status command exited with {frame.code}: {said.strip()[:200] or 'no word'}")
         return self._row(frame.native_id, self._parsed("_parse_stat_output", frame))
 

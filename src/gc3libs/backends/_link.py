@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ._dialect import TAG
 __all__ = ["Link", "contact_name"]
 
 _ID = f"{TAG}.id"
+SETTLED_S = 150.0  # another host's process is called gone after 120 s without a sign
 
 
 def contact_name(name: str, *parts: str) -> str:
@@ -41,6 +43,7 @@ class Link:
         self._known: dict[str, str] = {}  # tokens by submission id, of those that were read
         self._read = 0
         self._others: dict[str, jobyard.Session] = {}
+        self._followed: set[jobyard.Session] = set()
         path = fronts.state_dir() / "gc3" / key
         self.session = self._opened(contact, path)
 
@@ -67,6 +70,7 @@ class Link:
 
     def submit(self, description: jobyard.JobDescription, submission_id: str) -> jobyard.Job:
         """Submit one job; its directory is ``work`` in its folder."""
+        self._follow(self.session)
         job = fronts.submit_in_own_folder(self.session, description)
         with self._lock:
             self._known[submission_id] = job.token
@@ -78,12 +82,22 @@ class Link:
         if not isinstance(token, str):
             raise exceptions.InvalidArgument(f"{record!r} has not been submitted to this resource")
         try:
-            return self.session.job(token)
+            job, session = self.session.job(token), self.session
         except jobyard.UnknownJob:
-            session = self._other(record.get("jobyard_session"))
-            if session is None:
+            other = self._other(record.get("jobyard_session"))
+            if other is None:
                 raise
-            return session.job(token)
+            job, session = other.job(token), other
+        self._follow(session)
+        return job
+
+    def _follow(self, session: jobyard.Session) -> None:
+        """Receipts are seen as they come, whatever the scheduler answers."""
+        with self._lock:
+            if session in self._followed:
+                return
+            self._followed.add(session)
+        session.watch(_nothing, [])
 
     def _other(self, contact: Any) -> jobyard.Session | None:
         """The session that a task was submitted in, where it is not this one."""
@@ -112,10 +126,23 @@ class Link:
             token = self._known.get(submission_id)
         if token is None:
             return None
-        try:
-            return self.session.job(token)
-        except jobyard.UnknownJob:
-            return None  # it was freed
+        self._follow(self.session)
+        deadline_s = time.monotonic() + SETTLED_S
+        while True:
+            try:
+                job = self.session.job(token)
+            except jobyard.UnknownJob:
+                return None  # it was freed, or had not left when its process died
+            with contextlib.suppress(jobyard.UnknownJob):
+                if job.native_id:
+                    return job
+            if time.monotonic() > deadline_s:
+                raise jobyard.SchedulerUnavailable("it is not known yet whether an earlier process submitted it; try again later")
+            time.sleep(0.05)  # the tracker settles what the crash cut short, and tells nobody of what was undone
+
+
+def _nothing(job: jobyard.Job, transition: object) -> None:
+    """Told of every transition, does nothing."""
 
 
 def _first(path: Path, text: str) -> str:

@@ -223,6 +223,7 @@ class BatchSystem(LRMS):
             job = self._before(link, record)
             if job is None:
                 description = described(self, app)
+                record.__dict__["_restored"] = True  # should this call be cut short: it may be there all the same
                 job = link.submit(description, record.submission_id)
             self._note(app, record, link, job)
         return record

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import stat as _stat
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
@@ -280,7 +279,7 @@ class SshTransport(Transport):
 
     ``login``: a function that tells what is not given here (``username``, ``port``, ``keyfile``, ``ssh_config``, ``timeout``),
     called when the host is first needed. ``ssh_config``: a file in place of the user's. ``timeout``: seconds for connecting.
-    ``ignore_ssh_host_keys``: whoever answers is taken for the host; it warns. Sizes of large files are accepted and have no
+    ``ignore_ssh_host_keys``: whoever answers is taken for the host; connecting warns. Sizes of large files are accepted and have no
     effect: files of any size travel in pieces.
     """
 
@@ -303,11 +302,6 @@ class SshTransport(Transport):
         self._given = {"port": port, "username": username, "keyfile": keyfile, "ssh_config": ssh_config, "timeout": timeout}
         self._ask = login
         self._ignore_host_keys = ignore_ssh_host_keys
-        if ignore_ssh_host_keys:
-            warnings.warn(
-                f"the host keys of {remote_frontend} are not checked: whoever answers in its place gets your files and your jobs",
-                stacklevel=2,
-            )
 
     def set_connection_params(self, hostname: str, **parameters: Any) -> None:
         """Another host from now on, or other parameters."""
