@@ -221,6 +221,8 @@ def _from_word(facts: JobFacts, word: Word | None, cause: Cause) -> Ending:
     began_at = record.began_at if record is not None and record.began_at is not None else seen.began_at
     shepherd = cause is Cause.SHEPHERD
     began = seen.begun > 0 or seen.ran or began_at is not None or exit_code is not None or signal is not None
+    if record is not None and record.aborted and not seen.begun:
+        began = False  # a queue may show as running what it could then not start
     message = record.message if record is not None else ""
     if shepherd:
         message = message or _SHEPHERD[exit_code or 125]

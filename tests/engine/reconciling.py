@@ -109,6 +109,7 @@ def over(
     began: float | None = None,
     native_id: str = "7",
     state: JobState | None = None,
+    aborted: bool = False,
 ) -> Observation:
     """The scheduler says that the job is over; the cause None: and no more than that."""
     known = CANCELLED if cause is Cause.CANCELLED else DONE if cause is Cause.EXITED and code == 0 else FAILED
@@ -119,6 +120,7 @@ def over(
             cause=cause,
             exit_code=code if isinstance(code, int) else None,
             signal=code if isinstance(code, str) else None,
+            aborted=aborted,
             began_at=began,
             usage=Usage(native={"record": "yes"}),
         )

@@ -248,6 +248,14 @@ GRID_ENGINE = [
     ),
     Case("walltime: failed 37", [*RUN, ABSENT, account(Cause.WALLTIME, "SIGKILL"), LOOKED], FAILED, Cause.WALLTIME, "SIGKILL"),
     Case("h_vmem: exit 1, no trace", [*RUN, end(1)], FAILED, EXITED, 1),
+    Case(
+        "shown as running, and then it could not be started",
+        [accepted(), row(RUNNING), over(Cause.NOT_STARTED, aborted=True), LOOKED],
+        FAILED,
+        Cause.NOT_STARTED,
+        None,
+        aborted=True,
+    ),
     Case("exit 99, mapped to 1", [*RUN, end(99, "SIGUSR1"), ABSENT, account(EXITED, 1), LOOKED], FAILED, EXITED, 99),
     Case(
         "rescheduled by KILL, no receipt, then good",

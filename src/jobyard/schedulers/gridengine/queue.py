@@ -57,7 +57,7 @@ def parse_queue(result: Result) -> Answer:
     text = parts["queue"]
     if "<job_info" not in text:
         raise SchedulerUnavailable("this is not qstat's XML")
-    holds = {kind: frozenset(_ids(parts[kind])) for kind in ("hu", *_BY_SYSTEM) if kind in parts}
+    holds = {kind: frozenset(_ids(parts[kind])) for kind in ("hu", *_BY_SYSTEM) if _whole(parts.get(kind, ""))}
     details = parse_details(parts["details"]) if "details" in parts else {}
     rows: list[Row] = []
     unparsed: list[str] = []
@@ -69,8 +69,12 @@ def parse_queue(result: Result) -> Answer:
         rows += made
         if len(rows) > _MOST_TASKS:
             raise SchedulerUnavailable(f"it lists more than {_MOST_TASKS} tasks")
-    whole = text.rstrip().endswith("</job_info>") and "end" in parts
-    return Answer(rows=tuple(rows), unparsed=tuple(unparsed), complete=whole and not unparsed)
+    return Answer(rows=tuple(rows), unparsed=tuple(unparsed), complete=_whole(text) and "end" in parts and not unparsed)
+
+
+def _whole(text: str) -> bool:
+    """The document was not cut short."""
+    return text.rstrip().endswith("</job_info>")
 
 
 def _parts(result: Result) -> dict[str, str]:
@@ -153,6 +157,8 @@ def state_of(word: str) -> tuple[JobState | None, By | None]:
         return JobState.SUSPENDED, By.BOTH if system else By.USER
     if system:
         return JobState.SUSPENDED, By.SYSTEM
+    if "t" in word and "r" not in word:  # on its way to the node: nothing of it has begun
+        return JobState.QUEUED, None
     return JobState.RUNNING, None
 
 
@@ -160,9 +166,11 @@ def _holder(native_id: str, holds: Mapping[str, frozenset[str]]) -> By | None:
     """Who holds it; None where it was not told."""
     if "hu" not in holds:
         return None
-    user = native_id in holds["hu"]
-    system = any(native_id in holds.get(kind, ()) for kind in _BY_SYSTEM)
-    return By.BOTH if user and system else By.USER if user else By.SYSTEM
+    if native_id not in holds["hu"]:
+        return By.SYSTEM
+    if any(native_id in holds.get(kind, ()) for kind in _BY_SYSTEM):
+        return By.BOTH
+    return By.USER if all(kind in holds for kind in _BY_SYSTEM) else None
 
 
 def task_numbers(text: str) -> list[int]:
@@ -195,6 +203,7 @@ def _ids(text: str) -> Iterator[str]:
 _TASKS = re.compile(r"<JB_ja_tasks>.*?</JB_ja_tasks>", re.DOTALL)
 _MESSAGE = re.compile(r"<MES_job_number_list>(.*?)</MES_job_number_list>.*?<MES_message>([^<>]*)</MES_message>", re.DOTALL)
 _LISTED = re.compile(r"<ULNG_value>([0-9]{1,10})</ULNG_value>")
+_FORCED = re.compile(r"does not request 'forced' resource")  # of queues that are kept for others
 _MESSAGES_MOST = 4  # one for each queue that does not suit would fill pages
 
 
@@ -207,8 +216,9 @@ def parse_details(text: str) -> dict[str, Details]:
         for numbers, message in _MESSAGE.findall(rest):
             for number in _LISTED.findall(numbers):
                 said = messages.setdefault(number, [])
-                if len(said) < _MESSAGES_MOST and message not in said:
-                    said.append(_unescaped(message))
+                shown = _unescaped(message)
+                if len(said) < _MESSAGES_MOST and shown not in said and not _FORCED.search(shown):
+                    said.append(shown)
         for piece in jobs.split("<JB_job_number>")[1:]:
             number, _, body = piece.partition("</JB_job_number>")
             if not _NUMBER.fullmatch(number) or "<JB_owner>" not in body:
