@@ -178,7 +178,7 @@ PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]
 @settings(max_examples=60, deadline=None)
 def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
     parse, errors = PARSERS[name]
-    with contextlib.suppress(errors):
+    with contextlib.suppress(*errors):
         parse(result)
 
 

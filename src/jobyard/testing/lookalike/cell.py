@@ -17,7 +17,9 @@ __all__ = ["COMMANDS", "Lookalike", "install"]
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "pbs": ("qsub", "qstat", "qdel", "qhold", "qrls", "qsig", "qselect", "pbs_rstat"),
     "torque": ("qsub", "qstat", "qdel", "qhold", "qrls", "qsig", "qselect", "qchkpt"),
+    "lsf": ("bsub", "bjobs", "bkill", "bstop", "bresume", "bparams"),
 }
+_READ_STDIN = ("bsub",)
 _TESTING = Path(__file__).parent.parent
 _PARTS = ("standin", "lookalike")
 
@@ -55,8 +57,9 @@ def install(folder: str | os.PathLike[str], style: str, **config: Any) -> Lookal
     (library / "serve.py").write_text(f"{start}from lookalikes.lookalike.programs.serve import main\nmain({style!r})\n")
     for name in (*COMMANDS[style], "standin-admin"):
         program = cell.bin / name
+        reads = "sys.argv.append('-')\n" if name in _READ_STDIN else ""  # the client's word for it; the server takes it off
         program.write_text(
-            f"#!{os.path.realpath(sys.executable)} -IS\n{start}"
+            f"#!{os.path.realpath(sys.executable)} -IS\n{start}{reads}"
             f"from lookalikes.standin.programs.client import run\nrun({str(cell.folder)!r})\n"
         )
         program.chmod(0o700)

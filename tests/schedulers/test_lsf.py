@@ -1,0 +1,303 @@
+"""The dialect of LSF: what it makes of bjobs' records, of damage, and its commands.
+
+No output of an LSF is recorded here. The records are our own, in the form that users published (docs/lsf.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobyard.errors import InvalidJob, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
+from jobyard.job import By, Cause, JobDescription, JobState, Limits, Resources
+from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row, Submission
+from jobyard.schedulers.lsf import LsfDialect
+from jobyard.schedulers.lsf.rows import FIELDS
+from schedulers.damage import damaged, noise
+
+DIALECT: Dialect = LsfDialect()
+TOKEN = "0123456789abcdef0123456789abcdef"
+FOLDER = f"/scratch/my home/jobyard-1000/01/{TOKEN}"
+
+
+def described(kind: Kind = Kind.SINGLE, indices: tuple[int, ...] = (), **fields: Any) -> Submission:
+    extra = {name: fields.pop(name) for name in ("max_running", "after") if name in fields}
+    description = JobDescription(argv=("/bin/true",), **fields)
+    return Submission(token=TOKEN, folder=FOLDER, description=description, kind=kind, indices=indices, **extra)
+
+
+def record(number: str, stat: str, **fields: str) -> dict[str, str]:
+    blank = {name.upper(): "" for name in FIELDS.split()}
+    return {**blank, "JOBID": number, "JOBINDEX": "0", "STAT": stat, "JOB_NAME": "job", "JOB_DESCRIPTION": TOKEN, **fields}
+
+
+def printed(*records: dict[str, str]) -> str:
+    """As bjobs lays it out: a line for each field."""
+    lines = ["{", '  "COMMAND":"bjobs",', f'  "JOBS":{len(records)},', '  "RECORDS":[']
+    for number, one in enumerate(records, 1):
+        pairs = [f"      {json.dumps(key)}:{json.dumps(value)}" for key, value in one.items()]
+        lines += ["    {", *(f"{pair}," for pair in pairs[:-1]), pairs[-1], "    }" + ("," if number < len(records) else "")]
+    return "\n".join([*lines, "  ]", "}", ""])
+
+
+def asked(text: str, *ids: str, code: int = 0, err: str = "") -> Answer:
+    return DIALECT.parse_query(
+        Result(argv=("bjobs", "-a", *ids), returncode=code, stdout=text.encode("utf-8", "surrogateescape"), stderr=err.encode())
+    )
+
+
+def only(one: dict[str, str]) -> Row:
+    (row,) = asked(printed(one)).rows
+    return row
+
+
+RAN = {"START_TIME": "Dec 28 19:56", "EXEC_HOST": "4*tbi-cn019:tbi-cn020", "RUN_TIME": "12 second(s)"}
+RECORDS = [
+    record("1", "RUN", **RAN),
+    record("2", "EXIT", EXIT_CODE="3", MAX_MEM="1.5 Gbytes", **RAN),
+    record("7", "PEND", JOBINDEX="1", JOB_NAME="job[1]", PEND_REASON="New job is waiting for scheduling;"),
+    record("7", "DONE", JOBINDEX="2", JOB_NAME="job[2]", **RAN),
+]
+IDS = ("1", "2", "7")
+
+
+def test_records() -> None:
+    answer = asked(printed(*RECORDS), *IDS)
+    assert answer.complete
+    assert [row.native_id for row in answer.rows] == ["1", "2", "7[1]", "7[2]"]
+    assert {(row.token, row.name) for row in answer.rows} == {(TOKEN, "job")}
+    running, failed, waiting, done = answer.rows
+    assert (running.state, waiting.state) == (JobState.RUNNING, JobState.QUEUED)
+    assert waiting.reason == "New job is waiting for scheduling"
+    assert done.ending is not None
+    assert done.ending.success
+    assert failed.ending is not None
+    assert (failed.ending.exit_code, failed.ending.host) == (3, "tbi-cn019")
+    assert (failed.ending.usage.wall_s, failed.ending.usage.max_rss_bytes) == (12.0, 3 << 29)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "state", "cause", "shown"),
+    [
+        ("", "137", JobState.FAILED, Cause.EXITED, 137),
+        ("TERM_OWNER: job killed by owner", "130", JobState.CANCELLED, Cause.CANCELLED, None),
+        ("TERM_ADMIN: job killed by root or LSF administrator", "130", JobState.CANCELLED, Cause.CANCELLED, None),
+        ("TERM_RUNLIMIT: job killed after reaching LSF run time limit", "140", JobState.FAILED, Cause.WALLTIME, None),
+        ("TERM_MEMLIMIT: job killed after reaching LSF memory usage limit", "137", JobState.FAILED, Cause.MEMORY, None),
+        ("TERM_ORPHAN_SYSTEM: The orphan job was automatically terminated by LSF", "", JobState.FAILED, Cause.DEPENDENCY, None),
+        ("TERM_UNKNOWN: unknown reason", "1", JobState.FAILED, Cause.UNKNOWN, None),
+        ("", "", JobState.FAILED, Cause.UNKNOWN, None),
+    ],
+)
+def test_endings(reason: str, code: str, state: JobState, cause: Cause, shown: int | None) -> None:
+    ending = only(record("1", "EXIT", EXIT_REASON=reason, EXIT_CODE=code, **RAN)).ending
+    assert ending is not None
+    assert (ending.state, ending.cause, ending.exit_code, ending.aborted) == (state, cause, shown, False)
+    assert ending.message == ("" if cause is Cause.EXITED else reason)
+    never = only(record("1", "EXIT", EXIT_REASON=reason, EXIT_CODE=code)).ending
+    assert never is not None
+    assert never.aborted
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "by"),
+    [
+        ("PSUSP", JobState.HELD, By.USER),
+        ("USUSP", JobState.SUSPENDED, By.USER),
+        ("SSUSP", JobState.SUSPENDED, By.SYSTEM),
+        ("UNKWN", None, None),
+        ("ZOMBI", None, None),
+        ("NEWWORD", None, None),
+    ],
+)
+def test_states(word: str, state: JobState | None, by: By | None) -> None:
+    row = only(record("1", word))
+    assert (row.state, row.by, row.native_state, row.ended) == (state, by, word, False)
+
+
+def test_what_is_not_there() -> None:
+    error = {"JOBID": "99", "ERROR": "Job <99> is not found"}
+    answer = asked(printed(RECORDS[0], error), "1", "99")
+    assert answer.complete
+    assert [row.native_id for row in answer.rows] == ["1"]
+    assert asked("", "99", code=255, err="Job <99> is not found\n") == Answer()
+    assert asked("", err="No job found\n") == Answer()
+    assert not asked(printed(RECORDS[0]), "1", "2").complete, "not a word of the second"
+    assert not asked(printed(*RECORDS).replace('"JOBS":4', '"JOBS":5'), *IDS).complete
+    for code, err in ((255, ""), (0, ""), (255, "LSF is down. Please wait ..."), (-9, "")):
+        with pytest.raises(SchedulerUnavailable):
+            asked("", "1", code=code, err=err)
+
+
+def test_one_bad_record_costs_one_row() -> None:
+    text = printed(*RECORDS).replace('"STAT":"RUN",\n', "")
+    answer = asked(text, *IDS)
+    assert [row.native_id for row in answer.rows] == ["2", "7[1]", "7[2]"]
+    assert not answer.complete
+
+
+def test_control_answers_each_job() -> None:
+    out = b"Job <1> is being terminated\nJob <7[2]> is being terminated\n"
+    err = b"Job <2>: Job has already finished\nJob <3>: No matching job found\nJob <4>: User permission denied\n"
+    answers = DIALECT.parse_control(
+        Action.CANCEL, Result(argv=("bkill",), returncode=255, stdout=out, stderr=err), ["1", "7[2]", "2", "3", "4", "5"]
+    )
+    kinds = {one: type(error) for one, error in answers.items()}
+    assert kinds == {"1": type(None), "7[2]": type(None), "2": WrongState, "3": UnknownJob, "4": NotPermitted}
+
+
+def test_submissions_that_are_refused_or_not_known() -> None:
+    def submit(code: int, out: str, err: str = "") -> Any:
+        return DIALECT.parse_submit(Result(argv=("bsub",), returncode=code, stdout=out.encode(), stderr=err.encode()), described())
+
+    assert submit(0, "a word of the site\nJob <15> is submitted to default queue <normal>.\n").native_ids == ("15",)
+    with pytest.raises(SubmitError, match="No such queue") as caught:
+        submit(255, "", "nosuch: No such queue. Job not submitted.")
+    assert not caught.value.retryable
+    with pytest.raises(SubmitError) as caught:
+        submit(255, "", "User's job limit reached. Job not submitted.")
+    assert caught.value.retryable
+    for code, out, err in ((-9, "", ""), (255, "", "batch system daemon not responding ... still trying"), (0, "", "")):
+        with pytest.raises(SchedulerUnavailable):
+            submit(code, out, err)
+
+
+# Whatever is printed ------------------------------------------------------------------------------------------------
+
+TEXT = printed(*RECORDS)
+LINES = TEXT.encode().splitlines(keepends=True)
+ROWS = {row.native_id: row for row in asked(TEXT, *IDS).rows}
+results = st.builds(
+    lambda code, out, err, ids: Result(argv=("bjobs", *ids), returncode=code, stdout=out, stderr=err),
+    st.sampled_from([0, 0, 0, 255, 1, -9]),
+    noise(LINES, b'{}[]",:JOBIDSTAEXPN0123456789\n\\u\x00\xff'),
+    noise([b"Job <1> is not found\n", b"No job found\n", b"LSF is down\n"], b"Job <>12[]: not found"),
+    st.lists(st.sampled_from([*IDS, "99"]), max_size=3),
+)
+PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
+    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
+    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
+    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
+    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
+    "control": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["1", "2[3]"]), (SchedulerUnavailable,)),
+    "limits": (DIALECT.parse_limits, (SchedulerUnavailable,)),
+    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
+}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@given(result=results)
+@settings(max_examples=60, deadline=None)
+def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
+    parse, errors = PARSERS[name]
+    with contextlib.suppress(*errors):
+        parse(result)
+
+
+@given(text=damaged(LINES))
+@settings(max_examples=150, deadline=None)
+def test_damage_costs_only_what_it_touches(text: bytes) -> None:
+    """A record that lost a line is none; one that was mixed of two is neither."""
+    with contextlib.suppress(SchedulerUnavailable):
+        answer = DIALECT.parse_query(Result(argv=("bjobs", *IDS), returncode=0, stdout=text))
+        for row in answer.rows:
+            assert row == ROWS.get(row.native_id)
+
+
+@given(st.integers(0, len(TEXT.rstrip()) - 1))
+@settings(max_examples=100, deadline=None)
+def test_truncated_answers(end: int) -> None:
+    with contextlib.suppress(SchedulerUnavailable):
+        answer = asked(TEXT[:end], *IDS)
+        assert not answer.complete
+        assert all(row == ROWS[row.native_id] for row in answer.rows)
+
+
+# Commands -----------------------------------------------------------------------------------------------------------
+
+
+def bsub(**fields: Any) -> tuple[str, ...]:
+    submission = described(**fields)
+    DIALECT.check(submission.description, kind=submission.kind, tasks=len(submission.indices) or 1, max_running=None)
+    command = DIALECT.submit_command(submission, f"{FOLDER}/run.sh")
+    assert command.stdin.decode() == f"#!/bin/sh\nexec /bin/sh '{FOLDER}/run.sh'\n", "by standard input, its path quoted"
+    return command.argv[1:]
+
+
+def always(name: str = "true") -> tuple[str, ...]:
+    return ("-J", name, "-Jd", TOKEN, "-o", "/dev/null", "-cwd", FOLDER, "-env", "none", "-rn")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, always()),
+        ({"resources": Resources(cores=4)}, (*always(), "-n", "4", "-R", "span[hosts=1]")),
+        (
+            {"resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=1025)},
+            (*always(), "-n", "16", "-R", "span[ptile=8]", "-R", "rusage[mem=2KB/job]", "-gpu", "num=4"),
+        ),
+        ({"resources": Resources(processes=6)}, (*always(), "-n", "6")),
+        ({"resources": Resources(processes=3, cores=2)}, (*always(), "-n", "6", "-R", "span[block=2]")),
+        ({"resources": Resources(exclusive=True)}, (*always(), "-x")),
+        ({"limits": Limits(walltime_s=3661)}, (*always(), "-W", "1:02")),
+        ({"queue": "short", "account": "p 1", "reservation": "r#1"[:1]}, (*always(), "-q", "short", "-P", "p 1", "-U", "r")),
+        ({"hold": True}, (*always(), "-H")),
+        ({"native": ("-sp", "5", "-B")}, ("-sp", "5", "-B", *always())),
+        ({"attributes": {"lsf.app": "x", "lsf.B": "", "pbs.l": "y"}}, ("-app", "x", "-B", *always())),
+        (
+            {"after": (("48", "success"), ("7[2]", "failure"), ("50", "any"))},
+            (*always(), "-ti", "-w", "done(48) && exit(7[2]) && ended(50)"),
+        ),
+        ({"kind": Kind.ARRAY, "indices": (3, 4, 9), "max_running": 2}, always("true[1-3]%2")),
+        ({"name": "a[1-9]%2:x"}, always("a_1-9__2_x")),
+        ({"name": "17"}, always("_17")),
+    ],
+)
+def test_submissions(fields: dict[str, Any], words: tuple[str, ...]) -> None:
+    assert bsub(**fields) == words
+
+
+def test_a_job_that_may_run_twice() -> None:
+    assert "-r" in bsub(rerunnable=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("queue", {"queue": "a b"}),
+        ("account", {"account": "-x"}),
+        ("native", {"native": ("-J", "x[1-3]")}),
+        ("native", {"native": ("-Is", "bash")}),
+        ("native", {"native": ("-K",)}),
+        ("native", {"native": ("-q", "short", "./run")}),
+        ("native", {"native": ("-B", "./run")}),
+        ("lsf.o", {"attributes": {"lsf.o": "/x"}}),
+        ("lsf.app", {"attributes": {"lsf.app": ""}}),
+        ("lsf.a b", {"attributes": {"lsf.a b": "x"}}),
+    ],
+)
+def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        bsub(**fields)
+    assert caught.value.field == field
+
+
+def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
+    assert DIALECT.query_command(["15[1]", "15[2]", "7", "-h", "$(id)"]).argv == ("bjobs", "-a", "-json", "-o", FIELDS, "15", "7")
+    assert DIALECT.query_command(["no id"]).argv == DIALECT.list_command().argv
+
+
+def test_one_command_acts_on_many() -> None:
+    ids = [f"{n}" for n in range(700)]
+    for action in DIALECT.capabilities.actions:
+        commands = DIALECT.control_commands(action, ids, signal=10)
+        assert [len(concerned) for _, concerned in commands] == [500, 200]
+    (command,) = DIALECT.control_commands(Action.SIGNAL, ["7[2]"], signal=12)
+    assert command[0].argv == ("bkill", "-s", "USR2", "7[2]")
