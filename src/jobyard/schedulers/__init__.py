@@ -79,6 +79,13 @@ _TABLE = {
             hint="install Torque's client commands (torque-client), or log in where they are",
         ),
         Known(
+            name="lsf",
+            title="IBM Spectrum LSF 10.1 and newer, by its commands",
+            target="jobyard.schedulers.lsf:open_lsf",
+            programs=("bsub", "bjobs", "bkill", "bstop", "bresume"),
+            hint="source LSF's profile.lsf, or log in where its commands are",
+        ),
+        Known(
             name="standin",
             title="a stand-in for tests: real commands, real jobs, faults on demand",
             target="jobyard.testing.standin:open_standin",
