@@ -43,7 +43,12 @@ def run(request: "Request") -> "Answer":
 
 def _start(request: "Request") -> "subprocess.Popen[bytes]":
     arguments = request.arguments
-    environment = dict(request.helper.environment)
+    without = [wire.as_bytes(name) for name in arguments.get("without", ())]
+    environment = {
+        name: value
+        for name, value in request.helper.environment.items()
+        if not any(name == one or (one.endswith(b"_") and name.startswith(one)) for one in without)
+    }
     for name, value in arguments["environment"].items():
         environment[wire.as_bytes(name)] = wire.as_bytes(value)
     directory = arguments.get("directory")

@@ -111,6 +111,12 @@ class TransportSuite(WatchSuite):
         assert got.pop(b"ADDED") == b"1"
         assert got[b"PATH"] == os.fsencode(transport.environment()["PATH"])
 
+    def test_variables_are_kept_from_a_command(self, transport: Transport) -> None:
+        command = Command(argv=("/usr/bin/env",), without=("HO_", "PATH", "HOME_"), environment={"HOME_OF": "ours"})
+        names = {line.partition(b"=")[0] for line in transport.run(command).stdout.splitlines()}
+        assert b"PATH" not in names
+        assert {b"HOME", b"HOME_OF"} <= names
+
     def test_runs_in_a_directory_of_any_name(self, transport: Transport, host_path: Path) -> None:
         for name in NAMES:
             folder = host_path / f"d{name}"

@@ -34,7 +34,7 @@ from .base import (
 from .process import Pump, end, reap_left, signal_group
 from .watch import FolderWatch
 
-__all__ = ["LocalTransport", "reading", "replacing", "told", "write_all"]
+__all__ = ["LocalTransport", "named", "reading", "replacing", "told", "write_all"]
 
 _CHUNK = 1 << 18
 
@@ -113,7 +113,7 @@ class LocalTransport:
         environment = dict(os.environb)
         environment.update((os.fsencode(name), os.fsencode(value)) for name, value in self._extra.items())
         if command.without:
-            environment = {name: value for name, value in environment.items() if not _named(os.fsdecode(name), command.without)}
+            environment = {name: value for name, value in environment.items() if not named(os.fsdecode(name), command.without)}
         environment.update((os.fsencode(name), os.fsencode(value)) for name, value in command.environment.items())
         argv = [os.fsencode(word) for word in command.argv]
         shown = shown_command(command.argv)
@@ -353,7 +353,7 @@ def write_all(fd: int, content: bytes | memoryview) -> None:
         left = left[os.write(fd, left) :]
 
 
-def _named(variable: str, names: tuple[str, ...]) -> bool:
+def named(variable: str, names: tuple[str, ...]) -> bool:
     """The variable is one of these, or begins with one that ends with "_"."""
     return any(variable == name or (name.endswith("_") and variable.startswith(name)) for name in names)
 

@@ -36,7 +36,7 @@ from .base import (
     printable,
     shown_command,
 )
-from .local import reading, replacing, told, write_all
+from .local import named, reading, replacing, told, write_all
 from .openssh_connection import connection
 from .openssh_errors import LinkLost
 from .openssh_link import Identity, Link, Pending, Refusal
@@ -143,9 +143,11 @@ class OpenSSHTransport:
         limit_s = min(command.timeout_s, self._timeouts.command_s or command.timeout_s)
         shown = shown_command(command.argv)
         whole = len(command.stdin) <= wire.INLINE
+        additions = {name: value for name, value in self._additions().items() if not named(name, command.without)}
         arguments = {
             "argv": [_text(word) for word in command.argv],
-            "environment": {_text(k): _text(v) for k, v in {**self._additions(), **command.environment}.items()},
+            "environment": {_text(k): _text(v) for k, v in {**additions, **command.environment}.items()},
+            "without": [_text(name) for name in command.without],
             "directory": None if command.directory is None else _text(command.directory),
             "timeout_s": limit_s,
             "cap": self._cap,

@@ -1,0 +1,290 @@
+"""The connection to a login host breaks: at any byte, by force, or silently. No job is lost or doubled; silence says nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conformance.yards import private_yard
+from jobyard import JobState, Session
+from jobyard.contact import Contact
+from jobyard.errors import JobyardError, TransportError
+from jobyard.testing import standin
+from jobyard.testing.transport_suite import assert_gone
+from jobyard.transports.base import Command, CommandTimeout
+from jobyard.transports.openssh_errors import HostUnreachable, LinkLost
+from transports.sshd import Sshd, await_true, children, running_sshd
+
+CUT = Path(__file__).with_name("cut.py")
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """State, work and a cell of the stand-in."""
+    with private_yard() as folder, standin.install(folder / "cell", slots=8) as cell:
+        (folder / "there").mkdir()
+        cell.jobs()  # its server runs
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def cell(place: Path) -> standin.Cell:
+    return standin.Cell(place / "cell")
+
+
+def contact_of(place: Path, config: Path) -> str:
+    options = {
+        "cell": str(place / "cell"),
+        "path": str(place / "cell" / "bin"),
+        "work_dir": str(place / "there"),
+        "ssh_config": str(config),
+        "poll": "0.2",
+    }
+    return str(Contact(scheduler="standin", host="bed", options=options))
+
+
+def cutting_config(sshd: Sshd, folder: Path, way: str, at: int) -> tuple[Path, Path]:
+    """ssh's settings with which the first connection breaks there; and the file whose absence says that it did."""
+    armed, config = folder / "armed", folder / "config"
+    armed.touch()
+    proxy = f"{sys.executable} {CUT} {sshd.port} {way} {at} {armed} {folder / 'log'}"
+    config.write_text(f"Host *\n    ProxyCommand {proxy}\n" + sshd.config.read_text().partition("\n")[2])
+    return config, armed
+
+
+def one_job(session: Session, runs: Path) -> str | None:
+    """Submit a job that says that it ran, and wait for it: its token; None where the submission was refused."""
+    try:
+        job = session.submit(["/bin/sh", "-c", f'echo "$JOBYARD_JOB_ID" >> {runs}'])
+    except JobyardError as error:
+        if not error.retryable:
+            raise
+        return None
+    ending = job.wait(timeout=60)
+    assert ending.state is JobState.DONE, ending
+    return job.token
+
+
+def traffic(sshd: Sshd, place: Path, folder: Path) -> tuple[int, int]:
+    """Bytes up and down of such a session that nothing breaks."""
+    config, _ = cutting_config(sshd, folder, "up", 1 << 40)
+    with Session(contact_of(place, config)) as session:
+        assert one_job(session, folder / "runs") is not None
+    await_true((folder / "log").exists, "the proxy ended")
+    up, down = (folder / "log").read_text().split()
+    return int(up), int(down)
+
+
+def cut_everywhere(sshd: Sshd, place: Path, cell: standin.Cell, tmp_path: Path, cuts: int) -> None:
+    measured = tmp_path / "measured"
+    measured.mkdir()
+    up, down = traffic(sshd, place, measured)
+    before = set(cell.jobs())
+    accepted: list[str] = []
+    refused = broken = 0
+    runs = tmp_path / "runs"
+    runs.touch()
+    for number in range(cuts):
+        way, size = ("up", up) if number % 2 else ("down", down)
+        at = max(1, size * (number // 2 + 1) // (cuts // 2 + 1))
+        folder = tmp_path / f"cut{number}"
+        folder.mkdir()
+        config, armed = cutting_config(sshd, folder, way, at)
+        with Session(contact_of(place, config)) as session:
+            token = one_job(session, runs)
+            if token is None:
+                refused += 1
+                # the connection breaks once; a host is not tried again within a second
+                token = await_true(lambda session=session: one_job(session, runs), "a submission is accepted")
+            accepted.append(token)
+        broken += not armed.exists()
+    assert broken >= cuts * 0.8, f"only {broken} of {cuts} connections broke"
+    ours = {name: told for name, told in cell.jobs().items() if name not in before}
+    await_true(lambda: not any(cell.jobs()[name][0] in ("PENDING", "RUNNING") for name in ours), "all jobs ended")
+    lines = runs.read_text().split()
+    assert sorted(lines) == sorted(accepted), (refused, broken)
+
+
+def test_a_connection_that_breaks_at_any_byte(sshd: Sshd, place: Path, cell: standin.Cell, tmp_path: Path) -> None:
+    cut_everywhere(sshd, place, cell, tmp_path, 10)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_fifty_cuts(sshd: Sshd, place: Path, cell: standin.Cell, tmp_path: Path) -> None:
+    cut_everywhere(sshd, place, cell, tmp_path, 50)
+
+
+def ssh_of(session_or_transport: object) -> int:
+    """The process id of the ssh that a transport runs."""
+    transport = getattr(getattr(session_or_transport, "scheduler", None), "transport", session_or_transport)
+    link = transport.connection._link  # type: ignore[attr-defined]
+    assert link is not None
+    return int(link._process.pid)
+
+
+def test_jobs_go_on_where_ssh_is_killed(sshd: Sshd, place: Path, tmp_path: Path) -> None:
+    """The end of a job whose connection broke while it ran is told over the next one."""
+    gate = tmp_path / "gate"
+    with Session(contact_of(place, sshd.config)) as session:
+        job = session.submit(["/bin/sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.02; done; exit 7"])
+        states: list[JobState] = []
+        watch = session.watch(lambda _job, transition: states.append(transition.state), [job])
+        await_true(lambda: job.state is JobState.RUNNING, "it runs")
+        os.kill(ssh_of(session), signal.SIGKILL)
+        assert job.state is JobState.RUNNING
+        gate.touch()
+        assert job.wait(timeout=60).exit_code == 7
+        watch.close()
+    assert states[-1] is JobState.FAILED
+    assert states.count(JobState.FAILED) == 1
+
+
+def test_silence_changes_no_state(place: Path, tmp_path: Path) -> None:
+    """A login host that is away for a while: the job stays as it was, its end comes when the host is back."""
+    gate = tmp_path / "gate"
+    with running_sshd() as server, Session(contact_of(place, server.config)) as session:
+        job = session.submit(["/bin/sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.02; done"])
+        session.watch(lambda _job, _transition: None, [job])
+        await_true(lambda: job.state is JobState.RUNNING, "it runs")
+        port = server.port
+        server.stop()
+        gate.touch()
+        with pytest.raises(TimeoutError):
+            job.wait(timeout=3)
+        assert job.state is JobState.RUNNING
+        with pytest.raises(TransportError) as caught:
+            session.submit(["/bin/true"])
+        assert caught.value.retryable
+        server.start(port=port)
+        assert job.wait(timeout=90).state is JobState.DONE
+
+
+def test_a_silent_link_is_given_up(sshd: Sshd, tmp_path: Path) -> None:
+    """The server's process is stopped: nothing comes any more, and nothing is closed."""
+    before = set(sshd.sessions())
+    transport = sshd.transport(alive_s=1.0, dead_s=2.0)
+    try:
+        transport.link()
+        (mine,) = set(sshd.sessions()) - before
+        stopped = [mine, *children(mine)]
+        stopped = [pid for pid in stopped if b"sshd" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            with pytest.raises(LinkLost):
+                transport.run(Command(argv=("/bin/true",)))
+            assert time.monotonic() - began < 20
+            assert transport.run(Command(argv=("/bin/echo", "again"))).stdout == b"again\n"
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+    finally:
+        transport.close()
+
+
+def test_what_ran_is_ended_with_the_link_unless_it_must_finish(sshd: Sshd, tmp_path: Path) -> None:
+    ends: list[BaseException] = []
+
+    def run(transport: object, name: str, finish: bool) -> None:
+        gate, done = tmp_path / f"gate.{name}", tmp_path / f"done.{name}"
+        script = f"echo $$ > {gate}; sleep 1; echo > {done}; sleep 600"
+        try:
+            transport.run(Command(argv=("/bin/sh", "-c", script), finish=finish, timeout_s=20))  # type: ignore[attr-defined]
+        except (LinkLost, CommandTimeout) as error:
+            ends.append(error)
+
+    transport = sshd.transport()
+    try:
+        pids = {}
+        threads = []
+        for name, finish in (("submission", True), ("question", False)):
+            os.mkfifo(tmp_path / f"gate.{name}")
+            threads.append(threading.Thread(target=run, args=(transport, name, finish)))
+            threads[-1].start()
+            pids[name] = int((tmp_path / f"gate.{name}").read_text())
+        os.kill(ssh_of(transport), signal.SIGKILL)
+        for thread in threads:
+            thread.join(30)
+        assert [type(error) for error in ends] == [LinkLost, LinkLost]
+        assert_gone(pids["question"])
+        await_true((tmp_path / "done.submission").exists, "the submission went on")
+        assert not (tmp_path / "done.question").exists()
+        os.killpg(pids["submission"], signal.SIGKILL)
+    finally:
+        transport.close()
+
+
+def test_a_killed_client_leaves_nothing_behind(sshd: Sshd, tmp_path: Path) -> None:
+    """kill -9: the helper, ssh and the command that ran are gone."""
+    before = set(sshd.sessions())
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    program = (
+        "import sys\n"
+        "from jobyard.transports.openssh import OpenSSHTransport, Settings\n"
+        "from jobyard.transports.base import Command\n"
+        "transport = OpenSSHTransport(Settings(host='bed', config=sys.argv[1]))\n"
+        "transport.run(Command(argv=('/bin/sh', '-c', 'echo $$ > ' + sys.argv[2] + '; sleep 600'), timeout_s=600))\n"
+    )
+    client = subprocess.Popen([sys.executable, "-c", program, str(sshd.config), str(gate)], start_new_session=True)
+    command = int(gate.read_text())
+    client.kill()
+    client.wait()
+    assert_gone(command)
+    await_true(lambda: not set(sshd.sessions()) - before, "the session ended")
+
+
+def test_a_host_that_is_away_is_told_and_tried_again(tmp_path: Path) -> None:
+    with running_sshd() as server:
+        transport = server.transport()
+        try:
+            port = server.port
+            server.stop()
+            with pytest.raises(HostUnreachable, match="Connection refused"):
+                transport.stat("/")
+            with pytest.raises(HostUnreachable, match="a moment ago"):
+                transport.stat("/")
+            server.start(port=port)
+            await_true(lambda: answers(transport), "it answers")
+        finally:
+            transport.close()
+
+
+def answers(transport: object) -> bool:
+    try:
+        transport.stat("/")  # type: ignore[attr-defined]
+    except HostUnreachable:
+        return False
+    return True
+
+
+def test_a_watch_goes_on_over_the_next_connection(sshd: Sshd, tmp_path: Path) -> None:
+    """What came while there was no connection is told, without anybody asking for one."""
+    transport = sshd.transport()
+    try:
+        with transport.watch([str(tmp_path)]) as watch:
+            assert list(watch.wait(0)) == []
+            os.kill(ssh_of(transport), signal.SIGKILL)
+            (tmp_path / "meanwhile").touch()
+            found: set[str] = set()
+            deadline = time.monotonic() + 60
+            while "meanwhile" not in found:
+                assert time.monotonic() < deadline
+                found |= {item.name for item in watch.wait(5)}
+            (tmp_path / "later").touch()
+            while "later" not in found:
+                assert time.monotonic() < deadline
+                found |= {item.name for item in watch.wait(5)}
+        assert transport.connection.links_made == 2
+    finally:
+        transport.close()
