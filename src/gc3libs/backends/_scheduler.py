@@ -94,7 +94,7 @@ class HookScheduler(jobyard.CommandScheduler):
 
     def submit(self, submission: Submission) -> Accepted:
         """Scheduler.submit."""
-        stage_in(self.transport, submission)
+        stage_in(self._system.transport.inner, submission)
         accepted = super().submit(submission)
         with self._states_lock:
             self._folders[accepted.native_ids[0]] = submission.folder
@@ -167,7 +167,8 @@ class HookScheduler(jobyard.CommandScheduler):
 class StagingScheduler:
     """A scheduler of the engine whose jobs' inputs are brought to their sandboxes first; all else is its own."""
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, system: BatchSystem, scheduler: Any) -> None:
+        self._system = system
         self._inner = scheduler
 
     def __getattr__(self, name: str) -> Any:
@@ -175,7 +176,7 @@ class StagingScheduler:
 
     def submit(self, submission: Submission) -> Accepted:
         """Scheduler.submit."""
-        stage_in(self._inner.transport, submission)
+        stage_in(self._system.transport.inner, submission)
         accepted: Accepted = self._inner.submit(submission)
         return accepted
 

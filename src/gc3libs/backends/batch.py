@@ -479,7 +479,7 @@ class BatchSystem(LRMS):
         login, spool = self.transport.login, self._spool()
         name = contact_name(self.name, kind, repr(login), spool or "")
         contact = Contact(scheduler=name, host=login.host, user=login.user, port=login.port)
-        return Link(name, contact, lambda: HookScheduler(self, self.transport.inner), spool)
+        return Link(name, contact, lambda: HookScheduler(self, self.transport.another()), spool)
 
     def _spool(self) -> str | None:
         """Where sandboxes lie; None: where the engine has all jobs' folders."""

@@ -65,6 +65,10 @@ class Transport:
             self._inner = self._open()
         return self._inner
 
+    def another(self) -> Inner:
+        """One of the engine's transports to the same host, for somebody who closes it; over SSH they share a connection."""
+        return self._open()
+
     @contextmanager
     def _told(self, doing: str) -> Iterator[Inner]:
         try:
