@@ -99,11 +99,13 @@ __all__ = [
 ]
 
 
-def local_transport() -> Transport:
-    """The transport to this machine, for schedulers that a front makes itself."""
+def local_transport(*, path: str | None = None) -> Transport:
+    """The transport to this machine, for schedulers that a front makes itself. ``path``: folders put before PATH for commands."""
+    import os
+
     from .transports.local import LocalTransport  # here: most programs never need it
 
-    return LocalTransport()
+    return LocalTransport(environment=None if path is None else {"PATH": f"{path}:{os.environ.get('PATH', os.defpath)}"})
 
 
 def ssh_transport(
@@ -115,10 +117,12 @@ def ssh_transport(
     keyfile: str | None = None,
     connect_s: float | None = None,
     ignore_host_keys: bool = False,
+    path: str | None = None,
 ) -> Transport:
     """The transport to a login host, for schedulers that a front makes itself; nothing is connected before it is needed.
 
     ``config``: a configuration file in place of the user's and the system's. ``keyfile``: the key to log in with, and no other.
+    ``path``: folders put before PATH for commands.
     """
     from .transports.openssh import OpenSSHTransport, Settings  # here: most programs never need it
 
@@ -126,7 +130,7 @@ def ssh_transport(
     settings = Settings(host=host, user=user, port=port, config=config, options=options, ignore_host_keys=ignore_host_keys)
     if connect_s is not None:
         settings = msgspec.structs.replace(settings, connect_s=connect_s)
-    return OpenSSHTransport(settings)
+    return OpenSSHTransport(settings, path=path)
 
 
 def submit_in_own_folder(session: Session, description: JobDescription) -> Job:
