@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jobyard
@@ -106,15 +105,3 @@ def _body(script: str) -> tuple[str, bool]:
     if not simple or first in _BUILTINS or first.startswith(("$", "`", "#")):
         return text, False
     return f"exec {text}", True
-
-
-def engine_fields(app: Any) -> Mapping[str, Any]:
-    """What an application needs, in the engine's words: for backends on the engine's own dialects."""
-    fields: dict[str, Any] = {"argv": tuple(app.arguments)}
-    if app.requested_cores > 1:
-        fields["cores"] = app.requested_cores
-    if app.requested_memory is not None:
-        fields["memory_bytes"] = app.requested_memory.rounded_up("B")
-    if app.requested_walltime is not None:
-        fields["walltime_s"] = app.requested_walltime.amount("s", float)
-    return fields

@@ -215,14 +215,12 @@ class BatchSystem(LRMS):
         UnrecoverableDataStagingError: an input is not here, or a URL is none of a file; nothing was sent. LRMSSubmitError: the
         scheduler refused. LRMSError, TransportError: it could not be asked. Nothing runs then, and no sandbox stays.
         """
-        from ._submitting import described
-
         record: Run = app.execution
         with self._translated(f"submitting {app.jobname!r} to {self.name}"):
             link = self._linked()
             job = self._before(link, record)
             if job is None:
-                description = described(self, app)
+                description = self._described(app)
                 record.__dict__["_restored"] = True  # should this call be cut short: it may be there all the same
                 job = link.submit(description, record.submission_id)
             self._note(app, record, link, job)
@@ -462,6 +460,12 @@ class BatchSystem(LRMS):
             )
         raise exceptions.TransportError(f"transport is 'local' or 'ssh', not {transport!r}", transient=False)
 
+    def _described(self, app: Any) -> jobyard.JobDescription:
+        """The job of an application, in the engine's words."""
+        from ._submitting import described
+
+        return described(self, app)
+
     def _linked(self) -> Link:
         with self._lock:
             if self._link is None:
@@ -528,7 +532,16 @@ class BatchSystem(LRMS):
             raise translated(error, doing) from error
 
     def _warn_of_near_misses(self, extra_args: Mapping[str, Any]) -> None:
-        known = ["spooldir", "interpreter", *_SCRIPTS, *(f"{one}_content" for one in _SCRIPTS), *self._commands, *_NAMES]
+        known = [
+            "spooldir",
+            "interpreter",
+            "queue",
+            "account",
+            *_SCRIPTS,
+            *(f"{one}_content" for one in _SCRIPTS),
+            *self._commands,
+            *_NAMES,
+        ]
         for name in extra_args:
             if name in known or re.search(r".+_(?:prologue|epilogue)(?:_content)?$", name):
                 continue

@@ -55,7 +55,7 @@ class Transport:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _open(self) -> Inner:
+    def _open(self, path: str | None = None) -> Inner:
         raise NotImplementedError
 
     @property
@@ -65,9 +65,10 @@ class Transport:
             self._inner = self._open()
         return self._inner
 
-    def another(self) -> Inner:
-        """One of the engine's transports to the same host, for somebody who closes it; over SSH they share a connection."""
-        return self._open()
+    def another(self, path: str | None = None) -> Inner:
+        """One of the engine's transports to the same host, for somebody who closes it; over SSH they share a connection.
+        ``path``: folders put before PATH there."""
+        return self._open(path)
 
     @contextmanager
     def _told(self, doing: str) -> Iterator[Inner]:
@@ -269,8 +270,8 @@ class _Sent(io.BytesIO):
 class LocalTransport(Transport):
     """This machine."""
 
-    def _open(self) -> Inner:
-        return fronts.local_transport()
+    def _open(self, path: str | None = None) -> Inner:
+        return fronts.local_transport(path=path)
 
     @property
     def login(self) -> Login:
@@ -335,7 +336,7 @@ class SshTransport(Transport):
         found = self._parameters()
         return Login(self.remote_frontend, found["username"], found["port"])
 
-    def _open(self) -> Inner:
+    def _open(self, path: str | None = None) -> Inner:
         found = self._parameters()
         for name in ("keyfile", "ssh_config"):
             if found[name] is not None:
@@ -348,4 +349,5 @@ class SshTransport(Transport):
             keyfile=found["keyfile"],
             connect_s=None if found["timeout"] is None else float(found["timeout"]),
             ignore_host_keys=self._ignore_host_keys,
+            path=path,
         )
