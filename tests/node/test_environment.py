@@ -346,3 +346,13 @@ def test_the_id_of_an_array_by_its_brackets(rig: Rig, native_id: str, array_id: 
     traits = Traits(native_id_variables=("RIG_ID",), index_variables=("RIG_INDEX",), array_id_brackets=True)
     placed = rig.place(["/bin/sh", "-c", 'echo "$JOBYARD_ARRAY_ID"'], kind=Kind.ARRAY, indices=[2, 3], traits=traits)
     assert placed.run(native_id, env={"RIG_INDEX": "2"}).stdout("stdout.2").decode() == f"{array_id}\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "native_id"), [("ƒD1D5jb5", "456961032192"), ("fTw9GFNo", "1025322778624"), ("1025322778624", "1025322778624")]
+)
+def test_the_id_that_flux_writes_in_base_58(rig: Rig, shown: str, native_id: str) -> None:
+    """The recordings of Flux hold both forms of these."""
+    traits = Traits(native_id_variables=("RIG_ID",), native_id_base58=True)
+    placed = rig.place(["/bin/sh", "-c", 'echo "$JOBYARD_NATIVE_ID"'], traits=traits)
+    assert placed.run(shown).stdout().decode() == f"{native_id}\n"

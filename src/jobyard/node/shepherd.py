@@ -298,7 +298,19 @@ def _native_id(traits: "Dict[str, Any]", own: "Environment", task: "bool") -> "O
             found += decode(value) + rest
         else:
             return str(found)
-    return _first(traits.get("native_id_variables", ()), own)
+    found = _first(traits.get("native_id_variables", ()), own)
+    return _from_base58(found) if found and traits.get("native_id_base58") else found
+
+
+def _from_base58(text: "str") -> "str":
+    """Flux's id as a decimal number; what is none of the kind as it is."""
+    value = 0
+    for letter in text[1:]:
+        digit = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz".find(letter)
+        if digit < 0:
+            return text
+        value = value * 58 + digit
+    return str(value) if text[:1] in ("f", "\u0192") and value else text
 
 
 def _scheduler_owns(name: "bytes") -> "bool":
