@@ -185,12 +185,16 @@ def know_site(executor: BatchSchedulerExecutor) -> None:
 def submission_of(executor: BatchSchedulerExecutor, job: Job) -> tuple[str, list[str]] | str:
     """The script, without the comments that tell the description, and the command; or why it is refused."""
     out = io.StringIO()
+    executor.generate_submit_script(job, executor._create_script_context(job), out)
+    lines = out.getvalue().splitlines()
     try:
-        executor.generate_submit_script(job, executor._create_script_context(job), out)
+        command = executor.get_submit_command(job, Path("/script"))
     except InvalidJobException as error:
-        return error.message
-    lines = [line for line in out.getvalue().splitlines() if not line.startswith("# ")]
-    return "\n".join(lines), executor.get_submit_command(job, Path("/script"))
+        refused = error.message
+        said = [line for line in lines if line.startswith("# refused: ")]
+        assert (said, lines[-1]) == ([f"# refused: {refused}"], "exit 125")
+        return refused
+    return "\n".join(line for line in lines if not line.startswith("# ")), command
 
 
 # This machine ---------------------------------------------------------------------------------------------------------------
@@ -319,7 +323,7 @@ def test_the_script_is_the_one_that_is_submitted(standin: StandinExecutor, tmp_p
 )
 def test_what_the_adapter_cannot_honour_is_refused_by_name(standin: StandinExecutor, field: str, fields: dict[str, Any]) -> None:
     job = Job(JobSpec("/bin/true", **fields))
-    for act in (standin.submit, lambda one: standin.generate_submit_script(one, {}, io.StringIO())):
+    for act in (standin.submit, lambda one: standin.get_submit_command(one, Path("/script"))):
         with pytest.raises(InvalidJobException, match=field):
             act(job)
     assert (job.executor, job.status.state) == (None, JobState.NEW)

@@ -92,14 +92,19 @@ class SchedulerExecutor(BatchSchedulerExecutor):
     def generate_submit_script(self, job: Job, context: dict[str, object], submit_file: IO[str]) -> None:
         """Write what ``get_submit_command`` gives the scheduler, which is what ``submit`` sends: a batch script, or a submit
         description, with the command and the job's description in comments. Before submission the name of the job's folder
-        is not known, and a row of zeros stands for it. InvalidJobException names an attribute that cannot be honoured."""
+        is not known, and a row of zeros stands for it. What ``submit`` would refuse stands in the comments as well, with why
+        it is refused, and no job."""
         if job.spec is None or not job.spec.executable:
             raise InvalidJobException("the job has no executable; set JobSpec.executable")
-        submission = self._submission(job)
+        try:
+            submission = self._submission(job)
+        except InvalidJobException as refused:
+            told = [("refused", refused.message), *_told(self._describe(job)[0])]
+            submit_file.write("\n".join(["#!/bin/sh", *_comments(told), "exit 125", ""]))
+            return
         scheduler, script = self._scheduler(), f"{submission.folder}/run.sh"
         command = scheduler.dialect.submit_command(submission, script)
-        told = [("submitted by", shlex.join(command.argv)), *_told(submission.description)]
-        comments = ["#", *(f"# {name}: {escaped(value)}" for name, value in told), "#"]
+        comments = _comments([("submitted by", shlex.join(command.argv)), *_told(submission.description)])
         if command.stdin:
             lines = [*comments, *os.fsdecode(command.stdin).splitlines()]
         else:
@@ -108,7 +113,8 @@ class SchedulerExecutor(BatchSchedulerExecutor):
         submit_file.write("\n".join(lines) + "\n")
 
     def get_submit_command(self, job: Job, submit_file_path: Path) -> builtins.list[str]:
-        """The adapter's command. What a scheduler takes as options of it, rather than as directives, stands here."""
+        """The adapter's command. What a scheduler takes as options of it, rather than as directives, stands here.
+        InvalidJobException names an attribute that the scheduler cannot honour."""
         path = os.fspath(submit_file_path)
         submission = self._submission(job)  # checking it, the adapter may learn of its site
         command = self._dialect().submit_command(submission, path)
@@ -184,6 +190,10 @@ def _told(description: jobyard.JobDescription) -> builtins.list[tuple[str, objec
                 continue
             told += list(value.items()) if name == "attributes" else [(name, value)]
     return told
+
+
+def _comments(told: builtins.list[tuple[str, object]]) -> builtins.list[str]:
+    return ["#", *(f"# {name}: {escaped(value)}" for name, value in told), "#"]
 
 
 def escaped(value: object) -> str:
