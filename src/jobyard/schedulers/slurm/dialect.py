@@ -71,8 +71,8 @@ class SlurmDialect:
     traits = _TRAITS
     capabilities = Capabilities(
         attributes=frozenset({
-            "nodes", "processes", "processes_per_node", "cores", "gpus", "memory_bytes", "exclusive", "walltime_s", "queue",
-            "account", "reservation", "priority", "begin_at", "deadline_at", "hold", "rerunnable", "native", "email",
+            "nodes", "processes", "processes_per_node", "cores", "gpus", "memory_bytes", "exclusive", "walltime_s", "cpu_time_s",
+            "queue", "account", "reservation", "priority", "begin_at", "deadline_at", "hold", "rerunnable", "native", "email",
         }),
         actions=frozenset(Action),
         arrays=True,
@@ -84,7 +84,6 @@ class SlurmDialect:
             "soft_walltime_s": "let it send a signal before the end: native=('--signal=USR1@60',)",
             "run_time_s": "its time limit is of wall-clock time: use walltime",
             "soft_run_time_s": "let it send a signal before the end: native=('--signal=USR1@60',)",
-            "cpu_time_s": "it limits wall-clock time only: use walltime",
             "category": "use native, or a site's QOS: attributes={'slurm.qos': NAME}",
             "immediate": "use native=('--immediate',), or the embedded scheduler",
         },

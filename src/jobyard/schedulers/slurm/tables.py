@@ -45,7 +45,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 
 class Marks(msgspec.Struct, frozen=True):
     """What ends a field, and a row: made anew for each scheduler that is opened, so that nobody can have named a job so."""
 
-    secret: str = "0"
+    secret: str = "mark"
 
     @property
     def field(self) -> str:
@@ -115,7 +115,9 @@ def _queue_rows(fields: Sequence[str]) -> list[Row]:
     meaning = said(word, reason)
     if not _WORD.fullmatch(word):
         return []
-    attempt = int(restarts) + 1 if re.fullmatch(r"[0-9]{1,6}", restarts, re.ASCII) else None
+    # While a run that is requeued is being ended, the count is the next run's.
+    counted = word != "COMPLETING" and re.fullmatch(r"[0-9]{1,6}", restarts, re.ASCII)
+    attempt = int(restarts) + 1 if counted else None
     submitted_at = _moment(submitted)
     # A job that waits shows when it may start, one cancelled in the queue when it was: neither has nodes.
     began_at = _moment(started) if nodes and word != "PENDING" else None
@@ -186,8 +188,10 @@ def account_answer(text: str, marks: Marks, *, exact: bool) -> Answer:
         raise SchedulerUnavailable("it printed no table")
     if pending:
         unparsed.append(pending)
-    rows = [row for native_id, found in jobs.items() for row in _account_rows(native_id, found, steps.get(native_id, ()), exact)]
-    return Answer(rows=tuple(rows), unparsed=tuple(line.strip() for line in unparsed), complete=not unparsed)
+    rows: dict[str, Row] = {}
+    for native_id, record_of in sorted(jobs.items(), key=lambda job: "[" not in job[0]):  # a task's own line beats a list's
+        rows.update((row.native_id, row) for row in _account_rows(native_id, record_of, steps.get(native_id, ()), exact))
+    return Answer(rows=tuple(rows.values()), unparsed=tuple(line.strip() for line in unparsed), complete=not unparsed)
 
 
 def _begins(line: str, marks: Marks) -> bool:
