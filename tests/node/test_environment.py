@@ -150,6 +150,14 @@ def test_a_captured_environment_is_kept_only_for_those_who_inherit_it(one_rig: R
 # Ids and indices -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("inherit", ["node", "client", "none"])
+def test_srun_in_a_job_passes_its_environment_on(rig: Rig, inherit: str) -> None:
+    text = "env | grep ^SLURM_ | sort"
+    own = {"SLURM_EXPORT_ENV": "NIL", "SLURM_JOB_ID": "3"}
+    placed = rig.place(["/bin/sh", "-c", text], inherit=inherit, launcher="multiple", processes=1)
+    assert placed.run(env=own).stdout() == b"SLURM_JOB_ID=3\n"
+
+
 def test_ids_of_an_outer_job_are_replaced(rig: Rig) -> None:
     outer = {"JOBYARD_JOB_ID": "o", "JOBYARD_ARRAY_ID": "o", "JOBYARD_TASK_INDEX": "9", "JOBYARD_NATIVE_ID": "o"}
     seen = _show(rig, env=outer)

@@ -182,7 +182,8 @@ class Task:
             for item in traits.get("index_variables", ()):
                 if encode(item) in found:
                     found[encode(item)] = b"%d" % self.index
-        for name in (b"JOBYARD_NATIVE_ID", b"JOBYARD_ARRAY_ID", b"JOBYARD_TASK_INDEX"):
+        # The last is how sbatch was told not to pass the client's variables on: srun, in the job, would pass on none either.
+        for name in (b"JOBYARD_NATIVE_ID", b"JOBYARD_ARRAY_ID", b"JOBYARD_TASK_INDEX", b"SLURM_EXPORT_ENV"):
             found.pop(name, None)
         if b"PWD" in found:  # the shell that started us put the folder there
             found[b"PWD"] = self.directory()
