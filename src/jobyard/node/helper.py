@@ -214,7 +214,7 @@ def operation(name: "str") -> "Callable[[Request], Answer]":
 
 
 _OPERATIONS: "Dict[str, Callable[[Request], Answer]]" = {}
-_LATER = ["helper_watch", "helper_work"]
+_LATER = ["helper_watch", "helper_work", "helper_transfer"]
 
 
 def shown(name: "Any") -> "Optional[str]":

@@ -95,13 +95,8 @@ class OpenSSHTransport:
 
     def call(self, op: str, arguments: Mapping[str, Any], raw: bytes = b"", *, background: bool = False) -> tuple[Any, bytes]:
         """Have the helper do something that takes and gives no stream of more than the window. Refusal, TransportError."""
-        streamed = len(raw) > wire.INLINE
-        if streamed:
-            arguments = {**arguments, "streamed": True}
-        pending = self._send(op, arguments, b"" if streamed else raw, background=background)
-        with self._watched(pending):
-            if streamed and _sent(pending, 0, raw, None):
-                pending.sender.send(wire.EOF, pending.request)
+        pending = self.send(op, arguments, raw, background=background)
+        with self.watched(pending):
             parts: list[bytes] = []
             while (came := pending.next()) is not None:
                 parts.append(bytes(came[1]))
@@ -109,17 +104,37 @@ class OpenSSHTransport:
             value, rest = pending.answer()
             return value, b"".join([*parts, rest]) if parts else rest
 
-    def _send(self, op: str, arguments: Mapping[str, Any], raw: bytes = b"", *, background: bool = False) -> Pending:
+    def send(self, op: str, arguments: Mapping[str, Any], raw: bytes = b"", *, background: bool = False) -> Pending:
+        """Send a request; content of more than one message goes after it. For use within ``watched``."""
         link = self.link(background=background)
-        pending = link.send(op, arguments, raw)
+        streamed = len(raw) > wire.INLINE
+        pending = link.send(op, {**arguments, "streamed": True} if streamed else arguments, b"" if streamed else raw)
         with self._lock:
             self._mine.add(pending)
         if self._closed:
             pending.finish(self._was_closed())
+        if streamed and self.send_part(pending, raw):
+            self.send_end(pending)
         return pending
 
+    def send_part(self, pending: Pending, data: Any, deadline: float | None = None) -> bool:
+        """Send a part of a request's stream; False where nobody takes it any more, or the time is over. LinkLost."""
+        try:
+            return pending.send(0, data, _left(deadline))
+        except OSError as error:
+            pending.link.abort()
+            raise LinkLost(f"{self.name}: the connection ended") from error
+
+    def send_end(self, pending: Pending, said: Any = None) -> None:
+        """End a request's stream, with what is to be said of it. LinkLost."""
+        try:
+            pending.sender.send(wire.EOF, pending.request, b"" if said is None else wire.head(said)[:-1])
+        except OSError as error:
+            pending.link.abort()
+            raise LinkLost(f"{self.name}: the connection ended") from error
+
     @contextmanager
-    def _watched(self, pending: Pending) -> Iterator[None]:
+    def watched(self, pending: Pending) -> Iterator[None]:
         """What a request left there is ended, whatever ends the call."""
         try:
             yield
@@ -155,8 +170,8 @@ class OpenSSHTransport:
             "whole": whole,
             "finish": command.finish,
         }
-        pending = self._send("run", arguments, command.stdin if whole else b"")
-        with self._watched(pending):
+        pending = self.send("run", arguments, command.stdin if whole else b"")
+        with self.watched(pending):
             if not whole:
                 feeder = threading.Thread(target=_feed, args=(pending, command.stdin), name="jobyard-ssh-stdin", daemon=True)
                 feeder.start()
@@ -274,8 +289,8 @@ class OpenSSHTransport:
                     self._file("write", "write", target, {"mode": mode}, content)
                     return
             arguments = {"path": _text(target), "mode": mode, "size": None}
-            pending = self._send("write", arguments)
-            with self._watched(pending):
+            pending = self.send("write", arguments)
+            with self.watched(pending):
                 size, crc = 0, 0
                 while True:
                     with told("this machine", "read", source):
@@ -283,11 +298,11 @@ class OpenSSHTransport:
                     if not chunk:
                         break
                     size, crc = size + len(chunk), zlib.crc32(chunk, crc)
-                    if not _sent(pending, 0, chunk, deadline):
+                    if not self.send_part(pending, chunk, deadline):
                         break
                 self._in_time(deadline, source, target)
                 if not pending.over:
-                    pending.sender.send(wire.EOF, pending.request, wire.head([size, crc])[:-1])
+                    self.send_end(pending, [size, crc])
                 try:
                     pending.answer()
                 except Refusal as refusal:
@@ -301,8 +316,8 @@ class OpenSSHTransport:
 
     def _get(self, source: str, target: str, mode: int) -> None:
         deadline = self._deadline()
-        pending = self._send("read", {"path": _text(source), "start": 0, "length": None, "follow": True})
-        with self._watched(pending), replacing("this machine", target, mode) as writer:
+        pending = self.send("read", {"path": _text(source), "start": 0, "length": None, "follow": True})
+        with self.watched(pending), replacing("this machine", target, mode) as writer:
             size, crc = 0, 0
             while (came := pending.next(_left(deadline))) is not None:
                 data = came[1]
@@ -341,10 +356,10 @@ class OpenSSHTransport:
         self._again(lambda: self._write_long(path, content, mode))
 
     def _write_long(self, path: str, content: bytes, mode: int) -> None:
-        pending = self._send("write", {"path": _text(path), "mode": mode, "size": len(content)})
-        with self._watched(pending):
-            if _sent(pending, 0, content, None):
-                pending.sender.send(wire.EOF, pending.request, wire.head([len(content), zlib.crc32(content)])[:-1])
+        pending = self.send("write", {"path": _text(path), "mode": mode, "size": len(content)})
+        with self.watched(pending):
+            if self.send_part(pending, content):
+                self.send_end(pending, [len(content), zlib.crc32(content)])
             try:
                 pending.answer()
             except Refusal as refusal:
@@ -440,15 +455,6 @@ def _file_stat(found: list[Any]) -> FileStat:
 
 def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-def _sent(pending: Pending, stream: int, data: bytes, deadline: float | None) -> bool:
-    """Send a part of a stream; False where nobody takes it any more, or the time is over."""
-    try:
-        return pending.send(stream, data, _left(deadline))
-    except OSError as error:
-        pending.link.abort()
-        raise LinkLost(f"{pending.link.name}: the connection ended") from error
 
 
 def _feed(pending: Pending, data: bytes) -> None:

@@ -110,6 +110,8 @@ _MODULES = (
     "helper_files",
     "helper_watch",
     "helper_work",
+    "transfer",
+    "helper_transfer",
 )
 
 

@@ -1,0 +1,91 @@
+"""Trees of files to and from a login host: the helper's half of ``push`` and ``pull``."""
+
+import errno
+import json
+import os
+import stat
+
+from . import helper_wire as wire
+from . import transfer
+from .helper import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .helper import Answer, Request
+
+
+def tree(request: "Request") -> "Answer":
+    """What a name holds: the kind of it, then a line for each name below it, where it is a folder."""
+    path = request.path()
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return {"top": None}, b""
+    top = transfer.entry_of(os.path.basename(path), path, found)
+    if not stat.S_ISDIR(found.st_mode):
+        return {"top": top}, b""
+    held, size = [], 0
+    for entry in transfer.scan(path):
+        line = wire.head(entry)
+        held.append(line)
+        size += len(line)
+        if size >= wire.BLOCK:
+            if not request.send(1, b"".join(held)):
+                raise Refused("cancelled", "it was given up")
+            held, size = [], 0
+    return {"top": top}, b"".join(held)
+
+
+def parts(request: "Request") -> "Answer":
+    """What is there already of large files."""
+    found = [transfer.part_there(request.path(), entry) for entry in json.loads(request.content().decode())]
+    return {}, wire.head(found)
+
+
+def receive(request: "Request") -> "Answer":
+    """Records that come are written below a folder, which is made."""
+    path = request.path()
+    os.makedirs(path, exist_ok=True)
+    receiver = transfer.Receiver(path)
+    try:
+        while True:
+            came = request.next()
+            if came is None:
+                break
+            receiver.feed(came[1])
+            request.consumed(0, len(came[1]))
+        if request.cancelled or not request.at_end:
+            raise Refused("cancelled", "it was given up")
+        receiver.finish()
+    except transfer.TransferError as error:
+        raise Refused("content", str(error)) from error
+    except OSError as error:
+        if receiver.errors:
+            error.filename = os.path.join(path, transfer.raw(receiver.errors[-1][0]))
+        raise
+    finally:
+        receiver.close()
+    return {"files": receiver.files}, wire.head(receiver.errors)
+
+
+def send(request: "Request") -> "Answer":
+    """The records of the names that are asked for."""
+    wanted = json.loads(request.content().decode())
+    have = {name: (part[0], part[1]) for name, part in wanted["parts"].items()}
+    for block in transfer.records(request.path(), wanted["entries"], have, wanted["sources"]):
+        if not request.send(1, block):
+            raise Refused("cancelled", "it was given up")
+    return {}, b""
+
+
+def set_times(request: "Request") -> "Answer":
+    """The mode and the time of a folder that was brought whole."""
+    path = request.path()
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    os.chmod(path, request.arguments["mode"])
+    os.utime(path, ns=(request.arguments["time_ns"], request.arguments["time_ns"]))
+    return {}, b""
+
+
+OPERATIONS = {"tree": tree, "parts": parts, "receive": receive, "send": send, "set_times": set_times}

@@ -1,0 +1,342 @@
+"""Files and folders to and from a login host: only what changed, checked, under a temporary name first, resumed after a cut.
+
+The records of ``node/transfer.py`` go over the transport's connection. What the host sends is believed only as far as it was
+asked for: its names lie below the target, and no link leads out of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from ..errors import TransportError
+from ..node import helper_wire as wire
+from ..node import transfer
+from .base import PathError, PathMissing, absolute, path_error, printable
+from .openssh import OpenSSHTransport
+from .openssh_errors import LinkLost
+from .openssh_link import Pending, Refusal
+
+__all__ = ["Progress", "Transferred", "pull", "push"]
+
+Progress = Callable[[int, int, str], None]
+Entry = list[Any]
+
+_TRIES = 3  # of a transfer whose connection breaks; each goes on where the one before it ended
+
+
+class Transferred(msgspec.Struct, frozen=True):
+    """What a transfer did."""
+
+    files: int  # brought, links included
+    unchanged: int
+    size_bytes: int  # of content that was sent
+
+
+class _Plan(msgspec.Struct):
+    """What is to be sent, and from where to where."""
+
+    source: str  # the folder that the entries' names are relative to
+    target: str
+    entries: list[Entry]
+    parts: dict[str, tuple[int, int]]
+    unchanged: int
+    sources: dict[str, str]  # names of entries here, where they get another
+    top: Entry | None = None  # of a folder: its mode and time come last
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(entry[2] - self.parts.get(entry[0], (0, 0))[0] for entry in self.entries if entry[1] == transfer.FILE)
+
+
+def push(transport: OpenSSHTransport, source: str, target: str, progress: Progress | None = None) -> Transferred:
+    """Bring a file or folder of this machine to the host; both paths are absolute.
+
+    ``target`` is the name that it gets there; one that ends with "/" is a folder that it is put into, under its own name. Into a
+    folder that is there already its entries are brought one by one; nothing is removed. ``progress``: called with the bytes
+    sent so far, those that are to be sent, and a name.
+
+    PathError: a name cannot be read or written, a link could lead out of the folder, a disk or quota is full; nothing is left
+    half-done under its name. LinkLost: the connection broke more often than is tried; calling it again goes on.
+    """
+    return _tried(transport, lambda: _push(transport, source, target, progress))
+
+
+def pull(transport: OpenSSHTransport, source: str, target: str, progress: Progress | None = None) -> Transferred:
+    """Bring a file or folder of the host to this machine; as ``push``."""
+    return _tried(transport, lambda: _pull(transport, source, target, progress))
+
+
+def _tried(transport: OpenSSHTransport, call: Callable[[], Transferred]) -> Transferred:
+    for _ in range(_TRIES - 1):
+        try:
+            return call()
+        except LinkLost:
+            time.sleep(0.2)
+    return call()
+
+
+# Plans --------------------------------------------------------------------------------------------------------------
+
+
+def _plan(
+    transport: OpenSSHTransport, source: str, target: str, top: Entry, inner: Iterator[Entry], there: Callable[[str], _There]
+) -> _Plan:
+    """What has to be sent of a name. ``inner``: what is below it; ``there``: what the other side has under a name."""
+    if target.endswith("/"):
+        target += os.path.basename(source.rstrip("/"))
+    target = target.rstrip("/") or "/"
+    if top[1] == transfer.DIRECTORY:
+        here = list(inner)
+        _check(transport.name, source, here)
+        known = there(target)
+        if known.top is not None and known.top[1] != transfer.DIRECTORY:
+            raise PathError(
+                f"{printable(target)} is there already, and is no folder; remove it, or choose another name", filename=target
+            )
+        changed = {entry[0] for entry in here if not transfer.same(entry, known.inner.get(entry[0]))}
+        above = {name[:at] for name in changed for at, letter in enumerate(name) if letter == "/"}  # their times change, too
+        entries = [entry for entry in here if entry[0] in changed or entry[0] in above]
+        files = sum(entry[1] != transfer.DIRECTORY and entry[0] not in changed for entry in here)
+        return _Plan(source, target, entries, {}, files, {}, top)
+    if top[1] != transfer.FILE:
+        raise PathError(f"{printable(source)} is neither a file nor a folder; only those are brought", filename=source)
+    known = there(target)
+    if known.top is not None and known.top[1] == transfer.DIRECTORY:
+        raise PathError(
+            f"{printable(target)} is a folder; write {printable(target)}/ to put {printable(os.path.basename(source))} into it",
+            filename=target,
+        )
+    name = os.path.basename(target)
+    one = [_wire(name), *top[1:]]
+    if transfer.same(one, None if known.top is None else [_wire(name), *known.top[1:]]):
+        return _Plan(os.path.dirname(source), os.path.dirname(target), [], {}, 1, {})
+    return _Plan(os.path.dirname(source), os.path.dirname(target), [one], {}, 0, {one[0]: _wire(os.path.basename(source))})
+
+
+class _There(msgspec.Struct):
+    """What the other side has under a name."""
+
+    top: Entry | None
+    inner: dict[str, Entry]
+
+
+def _check(host: str, source: str, entries: list[Entry]) -> None:
+    """PathError for links that could lead out, and for what is neither file, folder nor link; before anything is sent."""
+    for entry in entries:
+        reason = None
+        if (problem := transfer.name_problem(transfer.raw(entry[0]))) is not None:
+            raise TransportError(f"{host}: it lists {printable(entry[0])}, and {problem}; nothing was brought")
+        if entry[1] == transfer.LINK:
+            reason = transfer.link_problem(transfer.raw(entry[0]), transfer.raw(str(entry[5])))
+        elif entry[1] not in (transfer.FILE, transfer.DIRECTORY):
+            reason = "it is neither a file, a folder nor a link"
+        if reason is not None:
+            path = os.path.join(source, entry[0])
+            raise PathError(
+                f"{printable(path)} cannot be brought: {printable(reason)}; remove it, or bring it by itself", filename=path
+            )
+
+
+def _wire(name: str) -> str:
+    return transfer.text(os.fsencode(name))
+
+
+def _local(name: str) -> str:
+    return os.fsdecode(transfer.raw(name))
+
+
+def _local_tree(path: str) -> _There:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return _There(None, {})
+    top = transfer.entry_of(os.fsencode(os.path.basename(path)), os.fsencode(path), found)
+    inner = {entry[0]: entry for entry in transfer.scan(os.fsencode(path))} if stat.S_ISDIR(found.st_mode) else {}
+    return _There(top, inner)
+
+
+def _host_tree(transport: OpenSSHTransport, path: str) -> _There:
+    value, raw = _call(transport, "tree", "read", path, {})
+    inner: dict[str, Entry] = {}
+    for line in raw.splitlines():
+        entry = json.loads(line)
+        if not _is_entry(entry):
+            raise TransportError(f"{transport.name}: it lists {printable(path)} in a way that makes no sense; nothing was brought")
+        inner[entry[0]] = entry
+    top = value["top"]
+    if top is not None and not _is_entry(top):
+        raise TransportError(f"{transport.name}: what it says of {printable(path)} makes no sense")
+    return _There(top, inner)
+
+
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, list) or len(entry) != 6 or not isinstance(entry[0], str) or not isinstance(entry[1], str):
+        return False
+    numbers = all(isinstance(number, int) and number >= 0 for number in (entry[2], entry[4])) and isinstance(entry[3], int)
+    return numbers and (entry[5] is None or isinstance(entry[5], str)) and (entry[1] != transfer.LINK or entry[5] is not None)
+
+
+def _call(
+    transport: OpenSSHTransport, op: str, doing: str, path: str, arguments: dict[str, Any], raw: bytes = b""
+) -> tuple[Any, bytes]:
+    try:
+        return transport.call(op, {"path": _wire(path), **arguments}, raw)
+    except Refusal as refusal:
+        raise _refused(transport, refusal, doing, path) from None
+
+
+def _refused(transport: OpenSSHTransport, refusal: Refusal, doing: str, path: str) -> TransportError:
+    if refusal.kind == "os":
+        told = refusal.details.get("path")
+        return path_error(transport.name, doing, _local(told) if isinstance(told, str) else path, refusal.os_error())
+    if refusal.kind == "content":
+        return TransportError(f"{transport.name}: {printable(path)}: {printable(str(refusal))}; try again")
+    return transport.other_refusal(refusal)
+
+
+# Up -----------------------------------------------------------------------------------------------------------------
+
+
+def _push(transport: OpenSSHTransport, source: str, target: str, progress: Progress | None) -> Transferred:
+    absolute("this machine", source)
+    absolute(transport.name, target)
+    source = source.rstrip("/") or "/"
+    try:
+        here = _local_tree(source)
+    except OSError as error:
+        raise path_error("this machine", "read", str(error.filename or source), error) from error
+    if here.top is None:
+        raise path_error("this machine", "read", source, FileNotFoundError(2, "No such file or directory"))
+    plan = _plan(transport, source, target, here.top, iter(here.inner.values()), lambda path: _host_tree(transport, path))
+    large = [entry for entry in plan.entries if entry[1] == transfer.FILE and entry[2] >= transfer.RESUMABLE]
+    if large:
+        _, raw = _call(transport, "parts", "read", plan.target, {}, json.dumps(large).encode())
+        plan.parts = {entry[0]: (int(size), int(crc)) for entry, (size, crc) in zip(large, json.loads(raw), strict=True) if size}
+    files = 0
+    if plan.entries or (plan.top is not None and _misses(transport, plan.target)):
+        files = _send_records(transport, plan, progress)
+    if plan.top is not None:
+        _call(transport, "set_times", "write", plan.target, {"mode": plan.top[4] & 0o777, "time_ns": plan.top[3]})
+    return Transferred(files, plan.unchanged, plan.size_bytes)
+
+
+def _misses(transport: OpenSSHTransport, path: str) -> bool:
+    """There is nothing under that name."""
+    try:
+        transport.stat(path, follow=False)
+    except PathMissing:
+        return True
+    return False
+
+
+def _send_records(transport: OpenSSHTransport, plan: _Plan, progress: Progress | None) -> int:
+    pending = transport.send("receive", {"path": _wire(plan.target)})
+    total, sent = plan.size_bytes, 0
+    with transport.watched(pending):
+        try:
+            for block in transfer.records(os.fsencode(plan.source), plan.entries, plan.parts, plan.sources):
+                transport.send_part(pending, block)
+                sent += len(block)
+                if pending.over:
+                    break
+                if progress is not None:
+                    progress(min(sent, total), total, plan.target)
+        except OSError as error:
+            raise path_error("this machine", "read", plan.source, error) from error
+        if not pending.over:
+            transport.send_end(pending)
+        _drain(pending)
+        try:
+            value, raw = pending.answer()
+        except Refusal as refusal:
+            raise _refused(transport, refusal, "write", plan.target) from None
+        _raise_errors(transport.name, plan.target, json.loads(raw))
+        return int(value["files"])
+
+
+def _drain(pending: Pending) -> None:
+    while (came := pending.next()) is not None:
+        pending.consumed(came[0], len(came[1]))
+
+
+def _raise_errors(host: str, target: str, errors: list[list[Any]]) -> None:
+    if not errors:
+        return
+    name, code, reason = (str(part) for part in errors[0])
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    path = os.path.join(target, _local(name))
+    raise PathError(
+        f"{host}: {printable(path)} was not brought: {printable(reason)} ({printable(code)}){more}; all others were",
+        strerror=reason,
+        filename=path,
+    )
+
+
+# Down ---------------------------------------------------------------------------------------------------------------
+
+
+def _pull(transport: OpenSSHTransport, source: str, target: str, progress: Progress | None) -> Transferred:
+    absolute(transport.name, source)
+    absolute("this machine", target)
+    source = source.rstrip("/") or "/"
+    there = _host_tree(transport, source)
+    if there.top is None:
+        raise path_error(transport.name, "read", source, FileNotFoundError(2, "No such file or directory"))
+    plan = _plan(transport, source, target, there.top, iter(there.inner.values()), _local_tree)
+    try:
+        files = _receive_records(transport, plan, progress)
+        if plan.top is not None:
+            os.chmod(plan.target, plan.top[4] & 0o777)
+            os.utime(plan.target, ns=(plan.top[3], plan.top[3]))
+    except PathError:
+        raise
+    except OSError as error:
+        raise path_error("this machine", "write", str(error.filename or plan.target), error) from error
+    return Transferred(files, plan.unchanged, plan.size_bytes)
+
+
+def _receive_records(transport: OpenSSHTransport, plan: _Plan, progress: Progress | None) -> int:
+    os.makedirs(plan.target, exist_ok=True)
+    if not plan.entries:
+        return 0
+    for entry in plan.entries:
+        if entry[1] == transfer.FILE and entry[2] >= transfer.RESUMABLE:
+            part = transfer.part_there(os.fsencode(plan.target), entry)
+            if part[0]:
+                plan.parts[entry[0]] = part
+    receiver = transfer.Receiver(os.fsencode(plan.target), {entry[0] for entry in plan.entries})
+    total, came_bytes = plan.size_bytes, 0
+    limit = total + sum(len(wire.head(entry)) + 64 for entry in plan.entries)
+    limit += sum(size for size, _ in plan.parts.values())  # where the host does not go on with a part
+    try:
+        body = json.dumps({"entries": plan.entries, "parts": plan.parts, "sources": plan.sources}).encode()
+        pending = transport.send("send", {"path": _wire(plan.source)}, body)
+        with transport.watched(pending):
+            while (came := pending.next()) is not None:
+                data = came[1]
+                came_bytes += len(data)
+                if came_bytes > limit:
+                    raise TransportError(f"{transport.name}: it sends more than was asked for; the transfer was ended")
+                receiver.feed(data)
+                pending.consumed(came[0], len(data))
+                if progress is not None:
+                    progress(min(came_bytes, total), total, plan.target)
+            try:
+                _, rest = pending.answer()
+            except Refusal as refusal:
+                raise _refused(transport, refusal, "read", plan.source) from None
+            receiver.feed(rest)
+            receiver.finish()
+    except transfer.TransferError as error:
+        raise TransportError(f"{transport.name}: {printable(str(error))}; the transfer was ended") from error
+    finally:
+        receiver.close()
+    _raise_errors("this machine", plan.target, receiver.errors)
+    return receiver.files

@@ -1,0 +1,338 @@
+"""Files and folders to and from a login host: what is brought, what is not, and what is left when it goes wrong."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobyard.errors import TransportError
+from jobyard.node import transfer
+from jobyard.testing.watch_suite import NAMES
+from jobyard.transports.base import PathError, PathMissing
+from jobyard.transports.openssh import OpenSSHTransport
+from jobyard.transports.openssh_sync import Transferred, pull, push
+from transports.sshd import Sshd
+
+Bring = Callable[..., Transferred]
+BOTH = pytest.mark.parametrize("bring", [push, pull], ids=["push", "pull"])
+
+
+@pytest.fixture
+def transport(sshd: Sshd) -> Iterator[OpenSSHTransport]:
+    made = sshd.transport()
+    yield made
+    made.close()
+
+
+def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
+    """All that is in a folder, as it is."""
+    found: dict[bytes, tuple[object, ...]] = {}
+    top = os.fsencode(folder)
+    for where, folders, files in os.walk(top):
+        for name in [*folders, *files]:
+            path = os.path.join(where, name)
+            one = os.lstat(path)
+            key = os.path.relpath(path, top)
+            if stat.S_ISLNK(one.st_mode):
+                found[key] = ("link", os.readlink(path))
+            elif stat.S_ISDIR(one.st_mode):
+                found[key] = ("folder", stat.S_IMODE(one.st_mode), one.st_mtime_ns)
+            else:
+                with open(path, "rb") as file:
+                    found[key] = ("file", stat.S_IMODE(one.st_mode), one.st_mtime_ns, file.read())
+    return found
+
+
+def plant(folder: Path) -> Path:
+    """A tree with all that can be brought."""
+    (folder / "deep" / "deeper").mkdir(parents=True)
+    (folder / "empty").mkdir(mode=0o750)
+    for number, name in enumerate(NAMES):
+        (folder / f"n{name}").write_bytes(os.urandom(number * 1000))
+    (folder / "deep" / "large").write_bytes(os.urandom(1_000_003))
+    (folder / "deep" / "program").write_bytes(b"#!/bin/sh\n")
+    (folder / "deep" / "program").chmod(0o755)
+    (folder / "deep" / "deeper" / "up").symlink_to("../../deep/large")
+    (folder / "dangling").symlink_to("nothing/here")
+    os.utime(folder / "deep" / "large", ns=(10**18 + 7, 10**18 + 123456789))
+    (folder / "deep" / "deeper").chmod(0o500)
+    os.utime(folder / "empty", ns=(10**18, 10**18))
+    return folder
+
+
+@BOTH
+def test_a_tree_is_brought_as_it_is_and_only_once(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    source, target = plant(tmp_path / "from"), tmp_path / "to" / "there"
+    calls: list[tuple[int, int]] = []
+    done = bring(transport, str(source), str(target), lambda sent, total, _name: calls.append((sent, total)))
+    assert tree(target) == tree(source)
+    assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE(source.stat().st_mode)
+    files = sum(kind[0] != "folder" for kind in tree(source).values())
+    assert (done.files, done.unchanged) == (files, 0)
+    assert done.size_bytes == sum(path.lstat().st_size for path in source.rglob("*") if path.is_file() and not path.is_symlink())
+    assert calls[-1][0] == calls[-1][1] == done.size_bytes
+    assert [sent for sent, _ in calls] == sorted(sent for sent, _ in calls)
+    again = bring(transport, str(source), str(target))
+    assert again == Transferred(0, files, 0)
+    (source / "deep" / "program").write_bytes(b"#!/bin/bash\n")
+    assert bring(transport, str(source), str(target)).files == 1
+    assert tree(target) == tree(source)
+
+
+@BOTH
+def test_one_file_under_a_name_and_into_a_folder(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(b"content")
+    os.utime(source, ns=(10**18, 10**18 + 5))
+    (tmp_path / "folder").mkdir()
+    bring(transport, str(source), str(tmp_path / "made" / "other name"))
+    bring(transport, str(source), f"{tmp_path / 'folder'}/")
+    for target in (tmp_path / "made" / "other name", tmp_path / "folder" / "file"):
+        assert target.read_bytes() == b"content"
+        assert target.stat().st_mtime_ns == 10**18 + 5
+    assert bring(transport, str(source), f"{tmp_path / 'folder'}/") == Transferred(0, 1, 0)
+    with pytest.raises(PathError, match="is a folder"):
+        bring(transport, str(source), str(tmp_path / "folder"))
+    with pytest.raises(PathError, match="no folder"):
+        bring(transport, str(tmp_path / "folder"), str(source))
+    with pytest.raises(PathMissing, match="nothing"):
+        bring(transport, str(tmp_path / "nothing"), str(tmp_path / "x"))
+    assert not (tmp_path / "x").exists()
+
+
+@BOTH
+@pytest.mark.parametrize("link", ["/etc/passwd", "..", "../out", "deep/../../out", "deep/../x"])
+def test_links_that_could_lead_out_are_refused_before_anything_is_sent(
+    transport: OpenSSHTransport, bring: Bring, tmp_path: Path, link: str
+) -> None:
+    source = tmp_path / "from"
+    (source / "deep").mkdir(parents=True)
+    (source / "a file").write_bytes(b"x")
+    (source / "link").symlink_to(link)
+    with pytest.raises(PathError, match="link"):
+        bring(transport, str(source), str(tmp_path / "to"))
+    assert not (tmp_path / "to").exists()
+
+
+@BOTH
+def test_nothing_is_written_through_a_link_that_is_there(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    source, target, outside = tmp_path / "from", tmp_path / "to", tmp_path / "outside"
+    for folder in (source / "deep", target, outside):
+        folder.mkdir(parents=True)
+    (source / "deep" / "file").write_bytes(b"x")
+    (target / "deep").symlink_to(outside)
+    with pytest.raises(PathError):
+        bring(transport, str(source), str(target))
+    assert os.listdir(outside) == []
+
+
+@BOTH
+def test_a_pipe_is_not_brought(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    os.mkfifo(tmp_path / "from" / "pipe")
+    with pytest.raises(PathError, match="pipe"):
+        bring(transport, str(tmp_path / "from"), str(tmp_path / "to"))
+
+
+@BOTH
+def test_a_large_file_goes_on_where_it_was_cut(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    """The connection breaks in the middle: the next one sends the rest. Nothing else than the file is left."""
+    source, target = tmp_path / "large", tmp_path / "to" / "large"
+    source.write_bytes(os.urandom(1 << 20) * 60)
+    size = source.stat().st_size
+    totals: list[int] = []
+
+    def cut(sent: int, total: int, _name: str) -> None:
+        if total not in totals:
+            totals.append(total)
+        if len(totals) == 1 and sent > size // 2:
+            transport.connection.abort()
+
+    bring(transport, str(source), str(target), cut)
+    assert target.read_bytes() == source.read_bytes()
+    assert os.listdir(target.parent) == ["large"]
+    assert transport.connection.links_made == 2
+    assert totals[0] == size
+    assert 0 < totals[-1] < size
+
+
+@BOTH
+def test_a_part_that_is_not_of_this_file_is_not_used(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    source, target = tmp_path / "large", tmp_path / "to" / "large"
+    source.write_bytes(os.urandom(1 << 20) * 10)
+    target.parent.mkdir()
+    found = source.stat()
+    part = target.parent / os.fsdecode(transfer.part_name(b"large", found.st_size, found.st_mtime_ns))
+    part.write_bytes(b"something else" * 1000)
+    bring(transport, str(source), str(target))
+    assert target.read_bytes() == source.read_bytes()
+    assert os.listdir(target.parent) == ["large"]
+
+
+@BOTH
+def test_a_file_that_cannot_be_read_is_named_and_the_others_come(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    if os.getuid() == 0:
+        pytest.skip("root may read everything")
+    source = tmp_path / "from"
+    source.mkdir()
+    for name in ("a", "closed", "z"):
+        (source / name).write_bytes(name.encode())
+    (source / "closed").chmod(0)
+    with pytest.raises(PathError, match="closed"):
+        bring(transport, str(source), str(tmp_path / "to"))
+    assert sorted(os.listdir(tmp_path / "to")) == ["a", "z"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if (
+        os.getuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@BOTH
+@pytest.mark.parametrize("size", [3_000_000, 20_000_000])
+def test_a_full_disk_is_told_and_nothing_half_done_is_left(
+    transport: OpenSSHTransport, bring: Bring, tmp_path: Path, small_disk: Path, size: int
+) -> None:
+    source = tmp_path / "from"
+    source.mkdir()
+    (source / "large").write_bytes(b"x" * size)
+    with pytest.raises(PathError, match=r"(?i)no space left") as caught:
+        bring(transport, str(source), str(small_disk / "to"))
+    assert "free some space" in str(caught.value)
+    assert caught.value.errno == 28
+    assert os.listdir(small_disk / "to") == []
+    with pytest.raises(PathError, match=r"(?i)no space left"):
+        transport.put(str(source / "large"), str(small_disk / "put"))
+    assert os.listdir(small_disk) == ["to"]
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_taken(transport: OpenSSHTransport, tmp_path: Path) -> None:
+    source = tmp_path / "from"
+    source.mkdir()
+    (source / "log").write_bytes(b"x" * 3_000_000)
+
+    def change(sent: int, _total: int, _name: str) -> None:
+        with open(source / "log", "ab") as file:
+            file.write(b"more")
+
+    with pytest.raises(PathError, match="changed"):
+        push(transport, str(source), str(tmp_path / "to"), change)
+    assert os.listdir(tmp_path / "to") == []
+
+
+def test_commands_go_on_while_a_file_is_sent(transport: OpenSSHTransport, tmp_path: Path) -> None:
+    source = tmp_path / "large"
+    with open(source, "wb") as file:
+        file.truncate(200_000_000)
+    thread = threading.Thread(target=push, args=(transport, str(source), str(tmp_path / "to" / "large")))
+    transport.link()
+    thread.start()
+    looks = 0
+    while thread.is_alive():
+        transport.stat("/")
+        looks += 1
+    thread.join()
+    assert looks > 3
+    assert (tmp_path / "to" / "large").stat().st_size == 200_000_000
+
+
+# What a host may send -------------------------------------------------------------------------------------------------
+
+ENTRY = ["a", "f", 3, 5, 0o644, None]
+
+
+@pytest.mark.parametrize("name", ["", "/a", "../a", "a/../b", "a//b", ".", "a/.", "x\0y"])
+def test_names_that_lead_out_are_not_written(tmp_path: Path, name: str) -> None:
+    import json
+
+    receiver = transfer.Receiver(os.fsencode(tmp_path))
+    with pytest.raises(transfer.TransferError):
+        receiver.feed(json.dumps([name, "d", 0, 0, 0o700, None, 0]).encode() + b"\n")
+    receiver.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_was_not_asked_for_is_not_written(tmp_path: Path) -> None:
+    receiver = transfer.Receiver(os.fsencode(tmp_path), {"wanted"})
+    with pytest.raises(transfer.TransferError, match="not asked"):
+        receiver.feed(b'["other","d",0,0,448,null,0]\n')
+    receiver.close()
+    assert os.listdir(tmp_path) == []
+
+
+@given(
+    st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "replace") + b"\n"), st.integers(1, 50)
+)
+def test_any_bytes_are_records_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes, step: int) -> None:
+    folder = tmp_path_factory.mktemp("records")
+    receiver = transfer.Receiver(os.fsencode(folder))
+    try:
+        for at in range(0, len(data), step):
+            receiver.feed(data[at : at + step])
+        receiver.finish()
+    except (transfer.TransferError, OSError):
+        pass
+    finally:
+        receiver.close()
+    assert os.listdir(folder.parent / folder.name) == []
+
+
+@given(st.lists(st.sampled_from([b"..", b".", b"", b"a", b"b"]), min_size=1, max_size=6), st.integers(0, 3))
+def test_a_link_that_is_brought_cannot_lead_out(parts: list[bytes], depth: int) -> None:
+    """Whatever the names in its target are: links to folders of the tree at any depth, the rule holds for each step."""
+    target, name = b"/".join(parts) or b".", b"/".join([b"d"] * depth + [b"link"])
+    if transfer.link_problem(name, target) is not None:
+        return
+    at = depth
+    for part in [one for one in target.split(b"/") if one not in (b"", b".")]:
+        at = at - 1 if part == b".." else 0  # a name may be a link to the top itself
+        assert at >= 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", "c"]), st.binary(max_size=300), st.integers(0, 0o777), st.integers(0, 2**60)),
+        unique_by=lambda one: one[0],
+    ),
+    st.integers(1, 400),
+)
+def test_records_arrive_whatever_the_blocks(
+    tmp_path_factory: pytest.TempPathFactory, files: list[tuple[str, bytes, int, int]], step: int
+) -> None:
+    source, target = tmp_path_factory.mktemp("from"), tmp_path_factory.mktemp("to")
+    for name, content, mode, time_ns in files:
+        (source / name).write_bytes(content)
+        (source / name).chmod(mode | 0o400)
+        os.utime(source / name, ns=(time_ns, time_ns))
+    stream = b"".join(transfer.records(os.fsencode(source), list(transfer.scan(os.fsencode(source))), {}, {}))
+    receiver = transfer.Receiver(os.fsencode(target))
+    for at in range(0, len(stream), step):
+        receiver.feed(stream[at : at + step])
+    receiver.finish()
+    receiver.close()
+    assert receiver.errors == []
+    assert tree(target) == tree(source)
+
+
+def test_a_transport_error_is_not_an_os_error_of_ours() -> None:
+    assert issubclass(PathError, TransportError)
+    assert issubclass(PathError, OSError)
