@@ -37,6 +37,7 @@ class Killer:
         if event == "line":
             self.count += 1
             if self.count == self.last:
+                os.write(2, f"killed at {frame.f_code.co_filename}:{frame.f_lineno}\n".encode())
                 os.kill(os.getpid(), signal.SIGKILL)
         return self
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -129,6 +128,5 @@ def _shown(path: str) -> str:
     """A stream's name for a shell on the node, relative to the job's directory."""
     from jobyard.fronts import Placeholder
 
-    return re.sub(
-        r"'?\0native_id\0'?", "'\"$JOBYARD_NATIVE_ID\"'", shlex.quote(path).replace(Placeholder.NATIVE_ID, "\0native_id\0")
-    )
+    # A name with a placeholder is always quoted: it holds NULs.
+    return shlex.quote(path).replace(Placeholder.NATIVE_ID, "'\"$JOBYARD_NATIVE_ID\"'")
