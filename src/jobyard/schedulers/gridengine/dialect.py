@@ -113,7 +113,7 @@ _LATER = 25  # qsub's exit code where a limit on the number of jobs is reached (
 
 # What control commands say, a line for each job: the job is ``J`` (number), its tasks ``T`` (a list or range).
 _TASK = r"(?P<job>[0-9]+)(?:\.(?P<task>[0-9]+))?"
-_SAID: tuple[tuple[str, type[ControlError | UnknownJob] | None], ...] = (
+_SAID: tuple[tuple[str, type[JobyardError] | None], ...] = (
     (rf"has (?:deleted|registered) (?:the )?job(?:-array task)? {_TASK}(?: for deletion)?$", None),
     (r"has (?:deleted|registered) (?:the )?job-array tasks (?P<tasks>[0-9,:-]+) of job (?P<job>[0-9]+)(?: for deletion)?$", None),
     (rf"^job(?:-array task)? {_TASK} is already in deletion$", None),
@@ -125,6 +125,8 @@ _SAID: tuple[tuple[str, type[ControlError | UnknownJob] | None], ...] = (
     (rf"^The job(?:-array task)? {_TASK} is running in queue \S+ where jobs are not rerunable", ControlError),
     (rf"^The job(?:-array task)? {_TASK} is not (?:restartable|rerunable)", ControlError),
     (rf'^denied: job(?:-array task)? "?{_TASK}"? does not exist$', UnknownJob),
+    (r'^job "(?P<job>[0-9]+)" task "(?P<task>[0-9]+)" does not exist$', UnknownJob),
+    (r'^job "(?P<job>[0-9]+)" task id range "(?P<tasks>[0-9,:-]+)" comprises no tasks$', UnknownJob),
     (rf'^invalid queue or job "{_TASK}"$', UnknownJob),
     (rf'you do not have the necessary privileges to \w+ the job(?:-array task)? "?{_TASK}"?', NotPermitted),
     (rf'you have no permission to \w+ (?:the )?job(?:-array task)? "?{_TASK}"?', NotPermitted),
@@ -274,33 +276,45 @@ class GridEngineDialect:
         return commands
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
-        asked = dict.fromkeys(native_ids)
         tasks: dict[str, list[str]] = {}
         for native_id in native_ids:
             tasks.setdefault(native_id.partition(".")[0], []).append(native_id)
-        answers: dict[str, JobyardError | None] = {}
+        exact: dict[str, tuple[type[JobyardError] | None, str]] = {}
+        general: dict[str, tuple[type[JobyardError] | None, str]] = {}  # said of an array, where its tasks were asked about
         strange: list[str] = []
+        mentioned: set[str] = set()
         for line in (*result.text.splitlines(), *result.error_text.splitlines()):
             if not line.strip():
                 continue
-            for pattern, error in _LINES:
-                if match := pattern.search(line.strip()):
-                    for native_id in _meant(match.groupdict(), asked, tasks):
-                        if error is UnknownJob and action is Action.CANCEL:
-                            error = WrongState  # it forgets jobs as they end: there is nothing left to cancel
-                        if error is None or native_id not in answers:
-                            wrong = f"gridengine cannot {action} job {native_id}: {line.strip()}"
-                            answers[native_id] = None if error is None else error(wrong)
-                    break
-            else:
+            said = _said(line.strip())
+            if said is None:
                 strange.append(line)
+                continue
+            error, number, wanted = said
+            mentioned.add(number)
+            for native_id in tasks.get(number, ()):
+                if wanted is None or (native_id == number and wanted == ["1"]):
+                    into = exact if native_id == number else general
+                elif native_id.partition(".")[2] in wanted:
+                    into = exact
+                else:
+                    continue
+                if error is None or native_id not in into:
+                    into[native_id] = (error, line.strip())
         if result.returncode < 0 or any(_GONE.search(line) for line in strange):
             raise SchedulerUnavailable("the command did not reach the scheduler")
-        if not strange and action in (Action.HOLD, Action.RELEASE) and result.returncode == 0:
-            # qhold and qrls do not mention a job whose hold is already as it was to be (measured on 8.1.9).
-            return {native_id: answers.get(native_id) for native_id in native_ids}
-        if strange and not answers:
+        if strange and not exact and not general:
             raise SchedulerUnavailable("it says nothing of the jobs")
+        answers: dict[str, JobyardError | None] = {}
+        for native_id in native_ids:
+            known = exact.get(native_id) or general.get(native_id)
+            if known is not None:
+                answers[native_id] = _error(action, native_id, *known)
+            elif not strange and action in (Action.HOLD, Action.RELEASE) and result.returncode == 0:
+                answers[native_id] = None  # qhold and qrls do not mention what is already as it was to be (measured on 8.1.9)
+            elif not strange and action is Action.CANCEL and "." in native_id and native_id.partition(".")[0] in mentioned:
+                # Of a range, qdel mentions only those tasks that are still there (measured on 8.1.9).
+                answers[native_id] = _error(action, native_id, WrongState, "it has ended")
         return answers
 
     # The site
@@ -393,13 +407,18 @@ def _words(native_ids: Sequence[str]) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _meant(said: Mapping[str, str | None], asked: Mapping[str, None], tasks: Mapping[str, Sequence[str]]) -> list[str]:
-    """Those of the jobs asked about that a line speaks of: a task, a list of tasks, or a job with all its tasks."""
-    number, task, listed = said["job"] or "", said.get("task"), said.get("tasks")
-    if listed is not None:
-        return [one for index in queue.task_numbers(listed) if (one := f"{number}.{index}") in asked]
-    if task is not None and f"{number}.{task}" in asked:
-        return [f"{number}.{task}"]
-    if task is not None:
-        return [number] if number in asked and task == "1" else []
-    return [one for one in tasks.get(number, ()) if one in asked]
+def _said(line: str) -> tuple[type[JobyardError] | None, str, list[str] | None] | None:
+    """What a line says, of which job, and of which of its tasks (None: of all, or of a job that has none). None: it is no answer."""
+    for pattern, error in _LINES:
+        if match := pattern.search(line):
+            found = match.groupdict()
+            if found.get("tasks") is not None:
+                return error, found["job"], [str(index) for index in queue.task_numbers(found["tasks"])]
+            return error, found["job"], [found["task"]] if found.get("task") is not None else None
+    return None
+
+
+def _error(action: Action, native_id: str, error: type[JobyardError] | None, line: str) -> JobyardError | None:
+    if error is UnknownJob and action is Action.CANCEL:
+        error = WrongState  # it forgets jobs as they end: there is nothing left to cancel
+    return None if error is None else error(f"gridengine cannot {action} job {native_id}: {line}")
