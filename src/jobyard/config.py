@@ -116,7 +116,7 @@ class _Reader:
             local=self._options(("local",), local, "local", check=True),
             sites={name: self._site(name, table) for name, table in sites.items()},
         )
-        if contact is not None and contact.site is not None and contact.site not in found.sites:
+        if contact is not None and contact.site is not None and contact.site not in found.sites and _gc3_site(contact.site) is None:
             self._fault(("defaults", "contact"), _no_site(contact.site, found))
         return found
 
@@ -286,7 +286,7 @@ def resolve(contact: str | Contact | None = None, config: Config | None = None) 
         contact = Contact.parse(contact)
     site_options: Mapping[str, str] = {}
     if contact.site is not None:
-        site = config.sites.get(contact.site)
+        site = config.sites.get(contact.site) or _gc3_site(contact.site)
         if site is None:
             raise InvalidContact(_no_site(contact.site, config))
         site_options = {**site.options, **site.contact.options}
@@ -314,6 +314,14 @@ def _default(config: Config) -> Contact:
             f'or by contact = "{here[0]}" under [defaults] in {config_path()}'
         )
     return Contact(scheduler=here[0] if here else "local")
+
+
+def _gc3_site(name: str) -> Site | None:
+    """The site that a gc3pie.conf has under that name."""
+    from . import gc3conf
+
+    found = gc3conf.site_of(gc3conf.read(), name)
+    return None if found is None else Site(contact=found[0], options=found[1])
 
 
 def _no_site(name: str, config: Config) -> str:

@@ -110,6 +110,7 @@ SSH_OPTIONS: Mapping[str, Callable[[str], Any]] = {  # of contacts with a host (
     "path": _path_list,  # folders put before PATH there
     "python": _program,  # that runs the helper there
     "ssh_config": _absolute,  # in place of ~/.ssh/config
+    "keyfile": _absolute,  # the key to log in with, and no other
     "ignore_ssh_host_keys": _yes,
     "connect_timeout": parse_duration,
     "transfer_timeout": parse_duration,  # of one file

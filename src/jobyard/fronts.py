@@ -45,7 +45,9 @@ from .transports.base import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from .gc3conf import Gc3Config
     from .handles import Job
     from .job import Ending, JobDescription
     from .session import Session
@@ -77,6 +79,7 @@ __all__ = [
     "Watch",
     "describe",
     "find_known",
+    "gc3_configuration",
     "finish_cancelled",
     "follower",
     "forget_ending",
@@ -124,9 +127,10 @@ def ssh_transport(
     ``config``: a configuration file in place of the user's and the system's. ``keyfile``: the key to log in with, and no other.
     ``path``: folders put before PATH for commands.
     """
-    from .transports.openssh import OpenSSHTransport, Settings  # here: most programs never need it
+    from .schedulers.remote import key_options  # here: most programs never need it
+    from .transports.openssh import OpenSSHTransport, Settings
 
-    options = () if keyfile is None else (f"IdentityFile={keyfile}", "IdentitiesOnly=yes")
+    options = key_options(keyfile)
     settings = Settings(host=host, user=user, port=port, config=config, options=options, ignore_host_keys=ignore_host_keys)
     if connect_s is not None:
         settings = msgspec.structs.replace(settings, connect_s=connect_s)
@@ -149,6 +153,13 @@ def job_folder(job: Job) -> str:
     if not isinstance(keeper, JournalKeeper):
         raise UnknownJob("jobs of the embedded scheduler have no folder of their own")
     return keeper.folder(job._key)
+
+
+def gc3_configuration(paths: Sequence[Path] | None = None) -> Gc3Config:
+    """What ``gc3pie.conf`` says (None: the usual files). ConfigurationError."""
+    from .gc3conf import read
+
+    return read(paths)
 
 
 def recorded_endings(login: str, native_ids: Sequence[str]) -> dict[str, Ending]:

@@ -9,7 +9,15 @@ from ..transports.openssh import OpenSSHTransport, Settings
 from .base import Scheduler
 from .command import CommandScheduler
 
-__all__ = ["over_ssh", "ssh_transport"]
+__all__ = ["key_options", "over_ssh", "ssh_transport"]
+
+
+def key_options(keyfile: str | None) -> tuple[str, ...]:
+    """Options of ssh that let it log in with this key, and no other; their values are read as words of a configuration file."""
+    if keyfile is None:
+        return ()
+    quoted = keyfile.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return (f'IdentityFile="{quoted}"', "IdentitiesOnly=yes")
 
 
 def ssh_transport(contact: Contact) -> OpenSSHTransport:
@@ -25,6 +33,7 @@ def ssh_transport(contact: Contact) -> OpenSSHTransport:
         ignore_host_keys=contact.option("ignore_ssh_host_keys", False),
         share_s=contact.option("share"),
         ciphers=contact.option("ciphers"),
+        options=key_options(contact.option("keyfile")),
         connect_s=connect_s,
     )
     timeouts = Timeouts(connect_s=connect_s, transfer_s=contact.option("transfer_timeout", 3600.0))
