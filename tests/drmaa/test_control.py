@@ -17,6 +17,7 @@ from drmaa import JobState
 from drmaa_suite.run import (
     ACTIONS,
     ALL,
+    BED,
     ENDED,
     HOLD,
     LOCAL,
@@ -24,6 +25,7 @@ from drmaa_suite.run import (
     PATIENCE_S,
     RELEASE,
     RESUME,
+    SCHEDULER,
     SUSPEND,
     TERMINATE,
     Place,
@@ -266,6 +268,55 @@ def test_blocked_mail_asks_for_nothing(session: Shared, folder: Path) -> None:
     """Row 31: with blockEmail no address is used, so every scheduler honours it."""
     jt = template(folder, email=["me@example.org", "you@example.org"], blockEmail=True)
     assert session.wait(session.runJob(jt), PATIENCE_S).exitStatus == 0
+
+
+# What makes a real scheduler's commands fail as they do where it cannot be reached, for this process alone. (Those of the
+# releases beside Debian's name their configuration themselves.)
+AWAY = {
+    "slurm": {"SLURM_CONF": "{conf}"},
+    "gridengine": {"SGE_QMASTER_PORT": "1"},
+    "htcondor": {f"_CONDOR_SCHEDD_{name}_FILE": "/nonexistent" for name in ("ADDRESS", "DAEMON_AD")}
+    | {"_CONDOR_COLLECTOR_HOST": "127.0.0.1:1"},
+}
+SLURM_CONF = """ClusterName=away
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort=1
+MessageTimeout=2
+NodeName=localhost
+PartitionName=all Nodes=localhost
+"""
+
+
+@pytest.mark.skipif(BED not in AWAY, reason="others are made to be away in test_unreachable")
+def test_real_scheduler_that_cannot_be_reached(nobody: Place, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 30: the wait ends with DrmCommunication, no state comes from it, and the job is told when it can be."""
+    contact = nobody.contact + ("&" if "?" in nobody.contact else "?") + "patience=2s"
+    with drmaa.Session(contact) as session:
+        job = session.runJob(shell(folder, f"while [ ! -e {folder}/go ]; do sleep 0.1; done; exit 7"))
+        until_state(job, JobState.RUNNING)
+        with monkeypatch.context() as patch:
+            (folder / "slurm.conf").write_text(SLURM_CONF)
+            for name, value in AWAY[BED].items():
+                patch.setenv(name, value.format(conf=folder / "slurm.conf"))
+            with pytest.raises(drmaa.DrmCommunicationException, match=rf"^code 2: {SCHEDULER} has not answered since "):
+                session.wait(job, PATIENCE_S)
+            with pytest.raises(drmaa.DrmCommunicationException, match=r"^code 2: "):
+                session.jobStatus(job)
+            with pytest.raises(drmaa.DrmCommunicationException, match=r"^code 2: "):
+                session.control(job, SUSPEND)
+            with pytest.raises(drmaa.DrmCommunicationException, match=r"^code 2: "):
+                session.runJob(template(folder))
+
+        def running() -> bool:
+            try:
+                return session.jobStatus(job) == JobState.RUNNING
+            except drmaa.DrmCommunicationException:
+                return False
+
+        until(running, "the scheduler is asked again, and answers")
+        (folder / "go").touch()
+        assert session.wait(job, PATIENCE_S).exitStatus == 7
+        session.control(ALL, TERMINATE)  # of what was not known to have been submitted there must be nothing
 
 
 def test_unreachable_scheduler_is_not_a_state(session: Shared, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
