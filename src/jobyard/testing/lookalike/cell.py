@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "pbs": ("qsub", "qstat", "qdel", "qhold", "qrls", "qsig", "qselect", "pbs_rstat"),
     "torque": ("qsub", "qstat", "qdel", "qhold", "qrls", "qsig", "qselect", "qchkpt"),
     "lsf": ("bsub", "bjobs", "bkill", "bstop", "bresume", "bparams"),
+    "flux": ("flux",),
 }
 _READ_STDIN = ("bsub",)
 _TESTING = Path(__file__).parent.parent
