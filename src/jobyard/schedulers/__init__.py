@@ -86,6 +86,13 @@ _TABLE = {
             hint="source LSF's profile.lsf, or log in where its commands are",
         ),
         Known(
+            name="flux",
+            title="Flux, by its command",
+            target="jobyard.schedulers.flux:open_flux",
+            programs=("flux",),
+            hint="put the flux command on PATH, or run within a Flux instance",
+        ),
+        Known(
             name="standin",
             title="a stand-in for tests: real commands, real jobs, faults on demand",
             target="jobyard.testing.standin:open_standin",
