@@ -83,6 +83,7 @@ __all__ = [
     "finish_cancelled",
     "follower",
     "forget_ending",
+    "intended",
     "is_here",
     "job_folder",
     "local_transport",
@@ -142,6 +143,15 @@ def submit_in_own_folder(session: Session, description: JobDescription) -> Job:
     the present one. The folder stays until the job is removed."""
     keeper = session._keeper_now()
     return session._board.placed(keeper.submit([session._completed(description)]))[0]
+
+
+def intended(session: Session) -> list[JobDescription]:
+    """What a session is submitting, or was when a process died: it is not known yet whether these arrived, and the tracker settles
+    them (``Session.watch`` starts it)."""
+    from .journal_keeper import JournalKeeper
+
+    keeper = session._keeper_now()
+    return list(keeper.intended()) if isinstance(keeper, JournalKeeper) else []
 
 
 def job_folder(job: Job) -> str:

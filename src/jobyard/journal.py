@@ -307,6 +307,12 @@ class Journal:
         hidden = {key for first, count in intended for key in range(first, first + count)}
         return [(key, known[state]) for key, state in rows if key not in hidden]
 
+    def intended(self, session: str) -> list[int]:
+        """The first jobs of a session's submissions of which it is not known (yet) whether they arrived."""
+        query = f"SELECT first_key FROM submissions WHERE accepted = 0 AND session = {_SESSION} ORDER BY first_key"
+        with self._store.reading() as db:
+            return [key for (key,) in db.execute(query, (to_sql(session),))]
+
     def entries(self, session: str, keys: Iterable[int] | None = None, *, newest: int | None = None) -> list[Entry]:
         """These jobs of a session, or all, oldest first; ``newest``: only so many of the last ones."""
         where, name = f"jobs.session = {_SESSION} AND s.accepted = 1", to_sql(session)

@@ -260,6 +260,14 @@ class JournalKeeper:
             return out, out
         return out, self._stream(row, description, "stderr", description.stderr)
 
+    def intended(self) -> Sequence[JobDescription]:
+        """Descriptions of submissions, by whatever process, of which it is not known (yet) whether they arrived."""
+        found = []
+        for key in self._journal.intended(self.session_id):
+            with contextlib.suppress(UnknownJob):  # settled meanwhile
+                found.append(self._journal.description(key))
+        return found
+
     def folder(self, key: int) -> str:
         """The job's folder, as the scheduler's host sees it. UnknownJob: it is no longer kept, or was attached and has none."""
         submission = self._row(key).submission
