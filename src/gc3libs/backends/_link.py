@@ -41,7 +41,7 @@ class Link:
         self._work_dir = work_dir
         self._lock = threading.Lock()
         self._known: dict[str, str] = {}  # tokens by submission id, of those that were read
-        self._read = 0
+        self._seen: set[jobyard.Job] = set()
         self._others: dict[str, jobyard.Session] = {}
         self._followed: set[jobyard.Session] = set()
         path = fronts.state_dir() / "gc3" / key
@@ -113,32 +113,39 @@ class Link:
             return session
 
     def submitted(self, submission_id: str) -> jobyard.Job | None:
-        """The job that an earlier process submitted under this id, whether or not it lived to know of it."""
+        """The job that an earlier process, or call, submitted under this id, whether or not it lived to know of it. What a crash
+        cut short is waited for until it is settled.
+
+        SchedulerUnavailable: it cannot be settled now.
+        """
+        deadline_s = time.monotonic() + SETTLED_S
+        while True:
+            cut_short = any(one.tags.get(_ID) == submission_id for one in fronts.intended(self.session))
+            token = self._token(submission_id)
+            if token is not None:
+                try:
+                    return self.session.job(token)
+                except jobyard.UnknownJob:
+                    return None  # it was freed
+            if not cut_short:
+                return None
+            if time.monotonic() > deadline_s:
+                raise jobyard.SchedulerUnavailable("it is not known yet whether an earlier process submitted it; try again later")
+            self._follow(self.session)
+            time.sleep(0.05)  # the tracker settles it, and tells nobody of what was undone
+
+    def _token(self, submission_id: str) -> str | None:
         with self._lock:
             if submission_id not in self._known:
-                jobs = self.session.jobs()
-                for job in jobs[min(self._read, len(jobs)) :] if len(jobs) >= self._read else jobs:
+                for job in self.session.jobs():
+                    if job in self._seen:
+                        continue
+                    self._seen.add(job)
                     with contextlib.suppress(jobyard.UnknownJob):
                         known = job.description.tags.get(_ID)
                         if known is not None:
                             self._known[known] = job.token
-                self._read = len(jobs)
-            token = self._known.get(submission_id)
-        if token is None:
-            return None
-        self._follow(self.session)
-        deadline_s = time.monotonic() + SETTLED_S
-        while True:
-            try:
-                job = self.session.job(token)
-            except jobyard.UnknownJob:
-                return None  # it was freed, or had not left when its process died
-            with contextlib.suppress(jobyard.UnknownJob):
-                if job.native_id:
-                    return job
-            if time.monotonic() > deadline_s:
-                raise jobyard.SchedulerUnavailable("it is not known yet whether an earlier process submitted it; try again later")
-            time.sleep(0.05)  # the tracker settles what the crash cut short, and tells nobody of what was undone
+            return self._known.get(submission_id)
 
 
 def _nothing(job: jobyard.Job, transition: object) -> None:
