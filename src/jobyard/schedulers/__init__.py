@@ -93,6 +93,20 @@ _TABLE = {
             hint="put the flux command on PATH, or run within a Flux instance",
         ),
         Known(
+            name="cobalt",
+            title="Cobalt, by its commands",
+            target="",
+            programs=("cqsub", "cqstat", "cqdel"),
+            hint="log in where Cobalt's commands are",
+        ),
+        Known(
+            name="nqsv",
+            title="NEC NQSV, by its commands",
+            target="",
+            programs=("qsub", "qstat", "qdel", "qwait"),
+            hint="put /opt/nec/nqsv/bin on PATH",
+        ),
+        Known(
             name="standin",
             title="a stand-in for tests: real commands, real jobs, faults on demand",
             target="jobyard.testing.standin:open_standin",
