@@ -317,6 +317,18 @@ def test_a_run_that_was_only_ended_to_be_run_again_is_no_ending() -> None:
     assert row.ending is None
 
 
+def test_a_run_that_a_node_failed_and_the_next() -> None:
+    """A rerunnable job has a record of each; those of a parallel job's slaves count for none."""
+    whole = sample("account-few").stdout.decode()
+    record = whole[: whole.index("=" * 62, 10)]
+    failed = record.replace("failed       0    ", "failed       19  : before writing exit_status")
+    for records, attempt in (((failed, record), 2), ((record, record), None), ((failed,), None)):
+        answer = DIALECT.parse_account(Result(argv=("sh",), returncode=0, stdout=("".join(records) + "#jobyard# end\n").encode()))
+        (row,) = answer.rows
+        assert row.ending is not None
+        assert (row.attempt, row.ending.cause) == (attempt, Cause.NODE if records == (failed,) else Cause.EXITED)
+
+
 @pytest.mark.parametrize(
     ("failed", "status", "cause", "aborted"),
     [

@@ -58,16 +58,17 @@ def parse_accounting(result: Result) -> Answer:
         raise SchedulerUnavailable(wrong[0])
     unparsed: list[str] = []
     last: dict[tuple[str, str | None], Row] = {}  # numbers come round: two tokens are two jobs
-    again: dict[tuple[str, str | None], int] = {}  # how many runs were ended only to be run again
+    again: dict[tuple[str, str | None], int] = {}  # how many runs were followed by another
     for record in _records(text, unparsed):
         row = _row(record)
         if row is None:
             unparsed.append(" ".join(f"{key} {value}" for key, value in list(record.items())[:12])[:200])
             continue
         job = (row.native_id, row.token)
+        before = last.get(job)
+        if before is not None and (before.ending is None or before.ending.cause in (Cause.NODE, Cause.NOT_STARTED)):
+            again[job] = again.get(job, 0) + 1  # other records before the last are of a parallel job's slaves
         last[job] = row
-        if not row.ended:
-            again[job] = again.get(job, 0) + 1
     rows = (_counted(row, again[job]) if row.ended and job in again else row for job, row in last.items())
     return Answer(rows=tuple(rows), unparsed=tuple(unparsed), complete=not unparsed)
 

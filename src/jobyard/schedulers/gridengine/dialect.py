@@ -408,7 +408,7 @@ def _words(native_ids: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def _said(line: str) -> tuple[type[JobyardError] | None, str, list[str] | None] | None:
-    """What a line says, of which job, and of which of its tasks (None: of all, or of a job that has none). None: it is no answer."""
+    """What a line says, of which job, and of which of its tasks (None: of all, or it has none). None: it is no answer."""
     for pattern, error in _LINES:
         if match := pattern.search(line):
             found = match.groupdict()
