@@ -79,6 +79,8 @@ class Job:
     @property
     def reason(self) -> str | None:
         """Why it waits, in the scheduler's words; None where it does not say, or the job does not wait."""
+        if self._state not in FINAL:
+            self._session._poll()
         return self._entry().reason
 
     @property

@@ -135,6 +135,14 @@ def test_by_is_told(session: Session, keeper: FakeKeeper) -> None:
     assert job.by is None
 
 
+def test_reading_why_a_job_waits_looks_for_news(session: Session, keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = session.submit(["./x"])
+    looks: list[str] = []
+    monkeypatch.setattr(keeper, "poll", lambda: looks.append("look"))
+    assert job.reason is None
+    assert looks == ["look"]
+
+
 def test_wait_times_out_and_can_be_called_again(session: Session, keeper: FakeKeeper) -> None:
     job = session.submit(["x"])
     with pytest.raises(TimeoutError, match="job 1 is still queued"):
