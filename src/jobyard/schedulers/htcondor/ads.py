@@ -222,12 +222,16 @@ def _name(ad: Ad) -> str | None:
 
 
 def _attempt(ad: Ad, status: int) -> int | None:
-    """Which run this is. A shadow is started for each run, and counted at once; NumJobStarts comes minutes late."""
+    """Which run this is. A shadow is started for each run, and counted at once; NumJobStarts comes minutes late.
+
+    A hold ends a run: what is held waits for the next one, unless the hold is the end of the job.
+    """
     shadows = whole(ad, "NumShadowStarts") or 0
     if status in (HELD, REMOVED):
         last = whole(ad, "LastJobStatus")
         if last in _ON_MACHINE:
-            status = RUNNING
+            over = status == REMOVED or (_token(ad) is not None and whole(ad, "HoldReasonCode") in _HOLDS)
+            status = RUNNING if over else IDLE
         elif last == IDLE or (last is None and not shadows):
             status = IDLE
         else:

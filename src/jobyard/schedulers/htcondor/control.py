@@ -126,8 +126,7 @@ def parse(action: Action, result: Result, jobs: Sequence[str]) -> Mapping[str, J
                 answers[job] = None  # a task of a capped array, which now never comes
             else:
                 answers[job] = WrongState(
-                    f"htcondor cannot {action} job {job}: it is over, or a task of a capped array that is not in the queue yet "
-                    "(cancel the whole array)"
+                    f"htcondor cannot {action} job {job}: it is over, or a task of a capped array that is not in the queue yet"
                 )
         elif said.startswith("not "):
             answers[job] = WrongState(f"htcondor cannot {action} job {job}: it is {said}")

@@ -163,9 +163,9 @@ class HTCondorDialect:
         return self._ask("condor_history", *map(str, control.runs(ids)), *shown)
 
     def parse_account(self, result: Result) -> Answer:
-        """A site may keep no history."""
+        """A site may keep no history: then it has no record of the job, now or later."""
         if _no_history(result):
-            return Answer(complete=False)
+            return Answer()
         if result.returncode != 0 or not result.text.strip():
             raise SchedulerUnavailable("it failed")
         return answer(result.text, queue=False)
@@ -184,6 +184,22 @@ class HTCondorDialect:
         if unparsed or not complete:
             raise SchedulerUnavailable("the answer is not whole")
         return {job: status for ad in ads if (job := native_id(ad)) is not None and (status := whole(ad, "JobStatus")) is not None}
+
+    def factory_command(self, clusters: Sequence[str]) -> Command:
+        """Capped arrays: which of their tasks are still to be materialized."""
+        shown = "ClusterId,JobMaterializeNextProcId,TotalSubmitProcs"
+        return Command(argv=("condor_q", *self._where, *clusters, "-factory", "-json", "-attributes", shown))
+
+    def parse_factory(self, result: Result) -> Mapping[str, range]:
+        """By cluster, the procs that are still to come."""
+        if result.returncode != 0:
+            raise SchedulerUnavailable("it failed")
+        found = {}
+        for ad in read_ads(result.text)[0]:
+            cluster, following, total = (whole(ad, name) for name in ("ClusterId", "JobMaterializeNextProcId", "TotalSubmitProcs"))
+            if cluster and following is not None and total is not None:
+                found[str(cluster)] = range(following, total)
+        return found
 
     def list_command(self) -> Command:
         """As the queue."""

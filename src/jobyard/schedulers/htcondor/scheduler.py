@@ -33,23 +33,42 @@ class HTCondorScheduler(CommandScheduler):
     def control(self, action: Action, native_ids: Sequence[str], *, signal: int | None = None) -> Mapping[str, JobyardError | None]:
         """As Scheduler.control; what is acknowledged of a suspension has happened."""
         answers = dict(super().control(action, native_ids, signal=signal))
-        if action not in (Action.SUSPEND, Action.RESUME):
-            return answers
+        if action is Action.CANCEL:
+            self._tell_those_to_come(answers)
+        elif action in (Action.SUSPEND, Action.RESUME):
+            self._follow_up(action, answers)
+        return answers
+
+    def _tell_those_to_come(self, answers: dict[str, JobyardError | None]) -> None:
+        """Of jobs that are not in the queue, tell those that are over (a cancel has no use for them) from those still to come."""
+        gone = [job for job, error in answers.items() if isinstance(error, WrongState) and not job.endswith(".0")]
+        if not gone:
+            return
+        result = self._run("control", self.dialect.factory_command(sorted({job.partition(".")[0] for job in gone})))
+        to_come = self._read(result, lambda: self.dialect.parse_factory(result))
+        for job in gone:
+            cluster, _, proc = job.partition(".")
+            if int(proc) in to_come.get(cluster, range(0)):
+                answers[job] = ControlError(
+                    f"htcondor cannot cancel job {job}: it is a task of a capped array that is not in the queue yet; cancel "
+                    "the whole array, or all from one task to the last"
+                )
+
+    def _follow_up(self, action: Action, answers: dict[str, JobyardError | None]) -> None:
         left = [native_id for native_id, error in answers.items() if error is None]
         end_s = time.monotonic() + PATIENCE_S
         while left:
             states = self._states(left)
             over = [native_id for native_id in left if native_id not in states]
-            answers |= {native_id: WrongState(f"htcondor cannot {action} job {native_id}: it is over") for native_id in over}
+            answers.update((job, WrongState(f"htcondor cannot {action} job {job}: it is over")) for job in over)
             left = [job for job in left if job in states and (states[job] == SUSPENDED) != (action is Action.SUSPEND)]
             if left and time.monotonic() > end_s:
                 why = f"it said so, but {PATIENCE_S:g} s later the queue shows nothing of it; try again"
-                answers |= {job: ControlError(f"htcondor did not {action} job {job}: {why}") for job in left}
-                return answers
+                answers.update((job, ControlError(f"htcondor did not {action} job {job}: {why}")) for job in left)
+                return
             if left:
                 time.sleep(PAUSE_S)
                 super().control(action, left)  # one that was suspended meanwhile says that it does not run
-        return answers
 
     def _states(self, native_ids: Sequence[str]) -> Mapping[str, int]:
         result = self._run("control", self.dialect.states_command(native_ids))

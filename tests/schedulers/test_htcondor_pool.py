@@ -1,0 +1,547 @@
+"""What only HTCondor has, on a running pool: endings, resources, limits, an absent schedd, and the cost of following jobs.
+
+Faults are put between jobyard and the pool's own commands by programs of the same names, first on PATH.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from faults.test_kill_client import kill_and_count
+from jobyard import Cause, Job, JobState, SchedulerUnavailable, Session, SubmitError
+from jobyard.errors import ControlError, WrongState
+from jobyard.job import By
+from jobyard.schedulers.htcondor import HTCondorScheduler
+from jobyard.testing import jobs
+from jobyard.testing.conformance.support import eventually
+
+if os.environ.get("JOBYARD_BED", "").partition("-")[0] != "htcondor":
+    pytest.skip("testbeds/as_user.sh htcondor runs these", allow_module_level=True)
+
+CONTACT = os.environ["JOBYARD_BED_CONTACT"]
+PROGRAMS = ("condor_submit", "condor_q", "condor_history", "condor_rm", "condor_hold", "condor_release", "condor_suspend",
+            "condor_continue", "condor_vacate_job", "condor_config_val")  # fmt: skip
+AWAY = "echo 'Error: (null)' >&2; echo 'CEDAR:6001:Failed to connect to <127.0.0.1:9618>' >&2; exit 1\n"
+
+
+class Commands:
+    """The commands in between."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._calls = folder / "calls"
+        self._calls.touch()
+        for program in PROGRAMS:
+            script = folder / program
+            script.write_text(
+                f'#!/bin/sh\nreal={shutil.which(program)}\nprintf "%s\\n" "{program} $*" >> "{folder}/calls"\n'
+                f'[ ! -e "{folder}/{program}.fault" ] || . "{folder}/{program}.fault"\nexec "$real" "$@"\n'
+            )
+            script.chmod(0o755)
+
+    def fault(self, script: str, *programs: str) -> None:
+        """Let calls of these run this shell text first; it may exit."""
+        for program in programs:
+            new = self.folder / f"{program}.new"
+            new.write_text(script)
+            new.rename(self.folder / f"{program}.fault")
+
+    def clear(self) -> None:
+        """No more faults."""
+        for path in self.folder.glob("*.fault"):
+            path.unlink()
+
+    def calls(self, begins: str) -> int:
+        """How often a command was called that begins so."""
+        return sum(line.startswith(begins) for line in self._calls.read_text().splitlines())
+
+    def queries(self) -> int:
+        """How often the queue was asked."""
+        return self.calls("condor_q -json -attributes ClusterId,ProcId,JobStatus,LastJobStatus")
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """The commands in between, on PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    made = Commands(folder)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return made
+
+
+@pytest.fixture
+def session(yard: Path) -> Iterator[Session]:
+    """A session whose queue is asked often."""
+    with Session(f"{CONTACT}?poll=0.5s") as session:
+        yield session
+        session.cancel()
+
+
+def reached(session: Session, job: Job, *states: JobState, timeout_s: float = 60) -> None:
+    event = threading.Event()
+    watch = session.watch(lambda _, transition: event.set() if transition.state in states else None, [job])
+    if job.state not in states:
+        assert event.wait(timeout_s), (job.state, [line.text for line in job.why()])
+    watch.close()
+
+
+def condor(*argv: str) -> str:
+    """What a command of the pool says."""
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+
+
+def attribute(job: Job, name: str) -> str:
+    """An attribute of the job's ad in the queue; nothing where it is not there."""
+    return condor("condor_q", job.native_id or "", "-af", name).strip()
+
+
+# Endings -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_cannot_be_started_is_not_left_in_the_queue(session: Session) -> None:
+    """Its folder is away when it starts: HTCondor would hold it for ever, and says why."""
+    job, other = session.submit(jobs.succeed(), hold=True), session.submit(jobs.succeed(), hold=True)
+    work = Path(os.environ["JOBYARD_WORK_DIR"]) / f"jobyard-{os.getuid()}"
+    (work / job.token[:2] / job.token).rename(work / "away")
+    session.release([job])
+    ending = job.wait(90)
+    assert (ending.state, ending.cause, ending.aborted) == (JobState.FAILED, Cause.SHEPHERD, True)
+    assert ending.message.startswith("held ")
+    assert "No such file or directory" in ending.message
+    eventually(lambda: not attribute(job, "JobStatus"), 30, "it has left the queue")
+    other.release()
+    assert other.wait(60).success
+
+
+def test_somebody_elses_held_job_is_left_alone(session: Session, tmp_path: Path) -> None:
+    """It is the user's own, submitted by condor_submit and followed by us: it waits, and says why."""
+    text = "executable = /no/such/program\ntransfer_executable = False\nshould_transfer_files = NO\nqueue\n"
+    said = subprocess.run(["condor_submit", "-terse"], input=text, capture_output=True, text=True, check=True, cwd=tmp_path)
+    native_id = said.stdout.split()[0]
+    try:
+        job = session.attach(native_id)
+        reached(session, job, JobState.HELD)
+        eventually(lambda: job.reason and "/no/such/program" in job.reason, 30, "the reason")
+        assert job.by is By.SYSTEM
+        assert attribute(job, "JobStatus") == "5"
+    finally:
+        condor("condor_rm", native_id)
+    assert job.wait(60).state is JobState.CANCELLED
+
+
+def test_a_job_that_is_removed_by_hand(session: Session, tmp_path: Path) -> None:
+    job = session.submit(jobs.gated(tmp_path / "gate"))
+    reached(session, job, JobState.RUNNING)
+    condor("condor_rm", job.native_id or "")
+    ending = job.wait(60)
+    assert (ending.state, ending.cause, ending.signal) == (JobState.CANCELLED, Cause.CANCELLED, "SIGTERM")
+    assert "via condor_rm" in ending.message
+
+
+@pytest.mark.parametrize("command", ["allowed_job_duration", "allowed_execute_duration"])
+def test_limits_that_hold_a_job_end_it(session: Session, command: str) -> None:
+    """HTCondor's own limits would leave it held for ever."""
+    ending = session.submit(jobs.sleep(60), attributes={f"htcondor.{command}": "3"}).wait(90)
+    assert (ending.state, ending.cause) == (JobState.FAILED, Cause.WALLTIME)
+    assert ending.message.startswith(("held 46: ", "held 47: "))
+
+
+def test_a_job_that_is_vacated_runs_no_second_time(session: Session, tmp_path: Path) -> None:
+    """HTCondor would run it again; nothing in it forbids that."""
+    job = session.submit(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"))
+    eventually((tmp_path / "begun").exists, 60, "it has begun")
+    condor("condor_vacate_job", job.native_id or "")
+    ending = job.wait(90)
+    assert (ending.state, ending.cause, ending.signal, ending.attempts) == (JobState.FAILED, Cause.REQUEUED, "SIGTERM", 1)
+    assert len((tmp_path / "begun").read_text().splitlines()) == 1
+
+
+def test_a_rerunnable_job_that_is_vacated_runs_again(session: Session, tmp_path: Path) -> None:
+    job = session.submit(jobs.gated(tmp_path / "gate", 4, begun=tmp_path / "begun"), rerunnable=True)
+    eventually((tmp_path / "begun").exists, 60, "it has begun")
+    condor("condor_vacate_job", job.native_id or "")
+    eventually(lambda: len((tmp_path / "begun").read_text().splitlines()) == 2, 90, "it has begun again")
+    assert not job.state.final
+    (tmp_path / "gate").touch()
+    ending = job.wait(60)
+    assert (ending.exit_code, ending.attempts) == (4, 2)
+
+
+def test_a_deadline_ends_a_job_that_waits(session: Session) -> None:
+    job = session.submit(jobs.succeed(), begin_at=time.time() + 3600, deadline_at=time.time() + 2)
+    ending = job.wait(90)
+    assert (ending.state, ending.cause, ending.aborted) == (JobState.FAILED, Cause.WALLTIME, True)
+    assert ending.message == "deadline: its deadline has passed"
+
+
+def test_core_dumps_are_made_where_a_job_says_how_large_they_may_be(session: Session, tmp_path: Path) -> None:
+    ending = session.submit(jobs.dump_core(), directory=tmp_path, core_size="100MB").wait(60)
+    assert ending.signal == "SIGABRT"
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text()
+    assert ending.core_dumped or pattern.startswith("|"), pattern
+
+
+def test_signals_are_refused_by_name(session: Session, tmp_path: Path) -> None:
+    job = session.submit(jobs.gated(tmp_path / "gate"))
+    with pytest.raises(ControlError, match="htcondor cannot signal jobs; HTCondor has no command that sends a signal"):
+        job.signal("USR1")
+
+
+# Waiting -----------------------------------------------------------------------------------------------------------------
+
+
+def is_held(job: Job, by: By) -> bool:
+    return (job.state, job.by) == (JobState.HELD, by)
+
+
+def test_who_holds_a_job_and_why_it_waits(session: Session) -> None:
+    later = session.submit(jobs.succeed(), begin_at=time.time() + 3600)
+    held = session.submit(jobs.succeed(), hold=True)
+    both = session.submit(jobs.succeed(), hold=True, begin_at=time.time() + 3600)
+    large = session.submit(jobs.succeed(), cores=100_000)
+    for job, by in ((later, By.SYSTEM), (held, By.USER), (both, By.BOTH)):
+        eventually(functools.partial(is_held, job, by), 30, f"{job.native_id} is held by {by}")
+    eventually(lambda: large.reason, 120, "the negotiator's word")
+    assert (later.reason or "").startswith("not before ")
+    both.release()
+    eventually(lambda: both.by is By.SYSTEM, 30, "only the clock holds it")
+    with pytest.raises(WrongState):
+        later.release()
+
+
+def test_a_job_is_suspended_the_moment_it_begins(session: Session, tmp_path: Path) -> None:
+    """HTCondor says yes, and forgets it; it is told again."""
+    for n in range(4):
+        job = session.submit(jobs.gated(tmp_path / f"gate{n}", begun=tmp_path / f"begun{n}"))
+        eventually((tmp_path / f"begun{n}").exists, 60, "it has begun")
+        reached(session, job, JobState.RUNNING)
+        job.suspend()
+        assert attribute(job, "JobStatus") == "7"
+        job.resume()
+        assert attribute(job, "JobStatus") == "2"
+        (tmp_path / f"gate{n}").touch()
+        assert job.wait(60).success
+
+
+# Resources -----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_asked_for_arrives(session: Session) -> None:
+    job = session.submit(
+        jobs.succeed(),
+        hold=True,
+        processes=2,
+        cores=3,
+        memory="1000kB",
+        priority=-7,
+        account="group_x.y",
+        walltime="90s",
+        name='9 "lives" $(x)',
+        native=("-append", "rank = Memory", "-append", '+ProjectName = "it\'s"'),
+        attributes={"htcondor.request_disk": "3MB", "slurm.constraint": "gpu"},
+    )
+    names = (
+        "RequestCpus",
+        "RequestMemory",
+        "JobPrio",
+        "AcctGroup",
+        "JobBatchName",
+        "ProjectName",
+        "RequestDisk",
+        "JobyardToken",
+        "Rank",
+    )
+    seen = json.loads(condor("condor_q", job.native_id or "", "-json", "-attributes", ",".join(names)))[0]
+    assert seen == {
+        "RequestCpus": 6,
+        "RequestMemory": 1,
+        "JobPrio": -7,
+        "AcctGroup": "group_x.y",
+        "JobBatchName": '9 "lives" $(x)',
+        "ProjectName": "it's",
+        "RequestDisk": 3072,
+        "JobyardToken": job.token,
+        "Rank": "/Expr(Memory)/",
+    }
+
+
+def test_a_work_folder_with_a_strange_name(yard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = yard / 'it\'s $(Process) "é" %s'
+    work.mkdir()
+    monkeypatch.setenv("JOBYARD_WORK_DIR", str(work))
+    with Session(CONTACT) as session:
+        job = session.submit(jobs.shell("echo out; exit 3"))
+        assert job.wait(60).exit_code == 3
+        assert Path(job.stdout_path or "").read_text() == "out\n"
+        array = session.submit_array(jobs.exit_by_index(), [4, 9])
+        assert [ending.exit_code for ending in array.wait(60)] == [3, 8]
+
+
+# Arrays and limits of the site -----------------------------------------------------------------------------------------------
+
+
+def test_an_array_over_the_limit_stays_one(commands: Commands, session: Session) -> None:
+    """The pool takes 2,000 jobs at once."""
+    array = session.submit_array(jobs.succeed(), range(1, 4101), hold=True)
+    tasks = list(array)
+    assert [task.task_index for task in tasks] == list(range(1, 4101))
+    assert commands.calls("condor_submit ") == 3
+    assert len({(task.native_id or "").partition(".")[0] for task in tasks}) == 3
+    before = commands.calls("condor_rm ")
+    session.cancel(tasks)
+    assert commands.calls("condor_rm ") - before == 3, "2,000 ids in one command"
+    assert all(ending.state is JobState.CANCELLED for ending in session.wait_all(tasks, timeout=120))
+
+
+def test_a_capped_array_waits_outside_the_queue(session: Session, tmp_path: Path) -> None:
+    array = session.submit_array(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"), range(10, 16), max_running=2)
+    for task in array[:2]:
+        reached(session, task, JobState.RUNNING)
+    eventually(lambda: array[5].reason == "as many run as may at a time", 60, "why the last waits")
+    assert [task.state for task in array[2:]] == [JobState.QUEUED] * 4
+    with pytest.raises(ControlError, match="not in the queue yet; cancel the whole array"):
+        array[3].cancel()
+    with pytest.raises(WrongState, match="capped array"):
+        array[4].hold()
+    array[5].cancel()  # the last can go alone: no more comes after it
+    assert array[5].wait(60).state is JobState.CANCELLED
+    (tmp_path / "gate").touch()
+    assert [ending.success for ending in session.wait_all(list(array[:5]), timeout=120)] == [True] * 5
+    assert len((tmp_path / "begun").read_text().splitlines()) == 5
+
+
+def test_a_capped_array_is_cancelled_whole(session: Session, tmp_path: Path) -> None:
+    array = session.submit_array(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"), range(1, 31), max_running=2)
+    reached(session, array[1], JobState.RUNNING)
+    array.cancel()
+    endings = array.wait(90)
+    assert {ending.state for ending in endings} == {JobState.CANCELLED}
+    assert [ending.aborted for ending in endings[2:]] == [True] * 28
+    assert array.native_id
+    eventually(lambda: not condor("condor_q", "-factory", array.native_id, "-af", "ClusterId").strip(), 30, "no more comes")
+    begun = tmp_path / "begun"
+    assert not begun.exists() or len(begun.read_text().splitlines()) <= 2
+
+
+# A schedd that is away ---------------------------------------------------------------------------------------------------------
+
+FAULTS = {
+    "away": AWAY,
+    "garbage": "echo '<html><body>503 Service Unavailable</body></html>'; exit 0\n",
+    "empty": "exit 0\n",
+    "truncated": '"$real" "$@" | head -c 300; exit 0\n',
+    "killed": "kill -9 $$\n",
+    "slow": "sleep 30; exit 1\n",
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_no_answer_changes_no_state_and_recovery_is_automatic(commands: Commands, yard: Path, tmp_path: Path, kind: str) -> None:
+    with Session(f"{CONTACT}?poll=0.2s") as session:
+        scheduler = session.scheduler
+        assert isinstance(scheduler, HTCondorScheduler)
+        options = scheduler.options
+        waiting, running = session.submit(jobs.succeed(), hold=True), session.submit(jobs.gated(tmp_path / "gate"))
+        reached(session, running, JobState.RUNNING)
+        reached(session, waiting, JobState.HELD)
+        seen: list[tuple[str, JobState]] = []
+        session.watch(lambda job, transition: seen.append((job.token, transition.state)))
+        if kind == "slow":
+            scheduler.options = msgspec.structs.replace(options, timeout_s=1.0)
+        commands.fault(FAULTS[kind], *PROGRAMS)
+        before = commands.queries()
+        begun = time.monotonic()
+        eventually(lambda: commands.queries() >= before + 3, 60, "it is asked again and again")
+        silent_s = time.monotonic() - begun
+        assert silent_s > (0.2 + 0.3 if kind == "empty" else 0.2 + 0.4), "each time later"
+        assert seen == []
+        assert (waiting.state, running.state) == (JobState.HELD, JobState.RUNNING)
+        (tmp_path / "gate").touch()
+        assert running.wait(30).success, "a receipt that is final alone needs no scheduler"
+        commands.clear()
+        scheduler.options = options
+        reached(session, waiting, JobState.HELD)
+        waiting.release()
+        assert waiting.wait(120).success
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["taken", "not-taken"])
+def test_a_submission_whose_answer_is_lost(commands: Commands, session: Session, tmp_path: Path, taken: bool) -> None:
+    """It is looked up by its token: adopted where it is there, called unavailable where it is not; never run twice, or later."""
+    commands.fault(('"$real" "$@" >/dev/null\n' if taken else "") + AWAY, "condor_submit")
+    script = jobs.append(tmp_path / "log", "ran")
+    if taken:
+        job = session.submit(script)
+        assert job.native_id
+        assert job.wait(60).success
+        assert (tmp_path / "log").read_text().count("begin") == 1
+    else:
+        with pytest.raises(SchedulerUnavailable):
+            session.submit(script)
+        commands.clear()
+        session.submit(jobs.succeed()).wait(60).check()
+        assert not (tmp_path / "log").exists()
+
+
+def test_a_capped_array_whose_answer_is_lost(commands: Commands, session: Session) -> None:
+    commands.fault('"$real" "$@" >/dev/null\n' + AWAY, "condor_submit")
+    array = session.submit_array(jobs.exit_by_index(), range(1, 5), max_running=2)
+    assert len(array) == 4
+    assert [ending.exit_code for ending in array.wait(90)] == [0, 1, 2, 3]
+
+
+def test_a_refusal_is_no_outage(session: Session) -> None:
+    with pytest.raises(SubmitError, match="many and more") as caught:
+        session.submit(jobs.succeed(), native=("-append", "request_cpus = many and more"))
+    assert not caught.value.retryable
+    assert session.jobs() == []
+
+
+# History -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_history_that_is_late(commands: Commands, session: Session) -> None:
+    """For a while it does not know the job, then it does: the ending waits for it, and has its cause."""
+    count = commands.folder / "count"
+    commands.fault(f'echo >> {count}\n[ "$(wc -l < {count})" -gt 2 ] || {{ printf "[\\n]\\n"; exit 0; }}\n', "condor_history")
+    ending = session.submit(jobs.sleep(60), walltime=1).wait(90)
+    assert ending.cause is Cause.WALLTIME
+
+
+def test_history_that_is_away_for_a_while(commands: Commands, session: Session, tmp_path: Path) -> None:
+    commands.fault("echo 'disk full' >&2; exit 2\n", "condor_history")
+    job = session.submit(jobs.gated(tmp_path / "gate"))
+    reached(session, job, JobState.RUNNING)
+    condor("condor_rm", job.native_id or "")
+    eventually(lambda: commands.calls("condor_history") >= 2, 60, "history is asked")
+    assert not job.state.final
+    commands.clear()
+    ending = job.wait(60)
+    assert (ending.state, ending.signal) == (JobState.CANCELLED, "SIGTERM")
+
+
+def test_a_site_without_history(commands: Commands, session: Session, tmp_path: Path) -> None:
+    """How a job ended its receipt tells; why it was cut short nobody does."""
+    commands.fault("echo 'Error: No history file is defined' >&2; exit 1\n", "condor_history")
+    job = session.submit(jobs.gated(tmp_path / "gate"))
+    reached(session, job, JobState.RUNNING)
+    condor("condor_rm", job.native_id or "")
+    ending = job.wait(120)
+    assert (ending.state, ending.cause, ending.signal) == (JobState.FAILED, Cause.UNKNOWN, "SIGTERM")
+
+
+# Cost --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_like_jobs_are_one_condor_submit(commands: Commands, session: Session) -> None:
+    many = session.submit_all([jobs.exit_with(n % 3) for n in range(1000)], hold=True)
+    assert len({job.native_id for job in many}) == 1000
+    assert commands.calls("condor_submit ") == 1
+    before = commands.calls("condor_rm ")
+    session.cancel(many)
+    assert commands.calls("condor_rm ") - before == 1
+    session.wait_all(many, timeout=60)
+
+
+CLIENT = """
+import json, sys, time
+import jobyard
+with jobyard.Session(sys.argv[1]) as session:
+    many = session.submit_all([jobyard.JobDescription(argv=("/bin/true",))] * int(sys.argv[2]), hold=True)
+    print(json.dumps([job.native_id for job in many]), flush=True)
+    sys.stdin.readline()
+    session.watch(lambda job, transition: None)
+    try:
+        session.wait_all(timeout=float(sys.argv[3]))
+    except TimeoutError:
+        pass
+    print("waited", flush=True)
+    sys.stdin.readline()
+    session.cancel()
+"""
+
+
+def follow(commands: Commands, clients: int, jobs_each: int, wait_s: float) -> int:
+    """So many processes follow their jobs for a while, all at once; how often the queue was asked meanwhile."""
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLIENT, CONTACT, str(jobs_each), str(wait_s)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(clients)
+    ]
+    try:
+        for one in begun:
+            assert one.stdout is not None
+            assert len(json.loads(one.stdout.readline())) == jobs_each
+        before = commands.queries()
+        for one in begun:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        for one in begun:
+            assert one.stdout is not None
+            assert one.stdout.readline() == "waited\n"
+        asked = commands.queries() - before
+        for one in begun:
+            one.communicate("\n", timeout=120)
+        assert [one.returncode for one in begun] == [0] * clients
+    finally:
+        for one in begun:
+            one.kill()
+            one.wait()
+    return asked
+
+
+def test_several_processes_ask_no_more_than_one(commands: Commands, yard: Path) -> None:
+    """One question an interval, whoever asks it; 8 clients every day, 20 at length."""
+    clients = 20 if os.environ.get("FULL") == "1" else 8
+    alone = follow(commands, 1, 50, 12)
+    together = follow(commands, clients, 50, 12)
+    assert alone >= 3
+    assert together <= alone + 1, f"{together} queries by {clients} processes, {alone} by one"
+
+
+def test_the_end_of_a_job_is_told_at_once(session: Session, tmp_path: Path) -> None:
+    """By its receipt."""
+    late = []
+    for n in range(7):
+        stamp = tmp_path / f"end.{n}"
+        program = "import sys, time; time.sleep(0.3); open(sys.argv[1], 'w').write(repr(time.time()))"
+        job = session.submit([sys.executable, "-c", program, stamp])
+        assert job.wait(60).success
+        late.append(time.time() - float(stamp.read_text()))
+    assert statistics.median(late) < 0.2, late
+
+
+# Crashes -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_is_killed_around_submission(yard: Path) -> None:
+    with Session(CONTACT) as session:
+        contact = session.contact
+    kill_and_count(contact, yard, 5, 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [11, 12])
+def test_a_client_that_is_killed_fifty_times(yard: Path, seed: int) -> None:
+    with Session(CONTACT) as session:
+        contact = session.contact
+    kill_and_count(contact, yard, 25, seed)
