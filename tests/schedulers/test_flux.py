@@ -7,11 +7,12 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobyard.contact import Contact
@@ -213,7 +214,7 @@ PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]
 
 @pytest.mark.parametrize("name", PARSERS)
 @given(result=results)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
     parse, errors = PARSERS[name]
     with contextlib.suppress(*errors):
@@ -231,7 +232,7 @@ def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
     ),
     st.sampled_from(["INACTIVE", "RUN", "SCHED", "DEPEND", "", "NEW"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_values_of_any_kind(fields: dict[str, Any], state: str) -> None:
     job = {"t_depend": 1.0, "id": 7, "state": state, "exception": {"occurred": False}, **fields}
     text = json.dumps({"jobs": [job]}).encode()
@@ -239,7 +240,7 @@ def test_values_of_any_kind(fields: dict[str, Any], state: str) -> None:
 
 
 @given(text=damaged(LINES))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_damage_costs_only_what_it_touches(text: bytes) -> None:
     with contextlib.suppress(SchedulerUnavailable):
         answer = DIALECT.parse_query(Result(argv=("flux", "jobs", *ROWS), returncode=0, stdout=text))
@@ -248,7 +249,7 @@ def test_damage_costs_only_what_it_touches(text: bytes) -> None:
 
 
 @given(st.integers(0, len(TEXT.rstrip()) - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_truncated_answers(end: int) -> None:
     with contextlib.suppress(SchedulerUnavailable):
         answer = DIALECT.parse_query(Result(argv=("flux", "jobs", *ROWS), returncode=0, stdout=TEXT[:end].encode()))
@@ -351,9 +352,10 @@ def test_the_instance_is_named_by_the_contact() -> None:
 
     contact = Contact.parse("flux?server=local%3A%2F%2F%2Frun%2Fflux%2Flocal")
     contact.check_options()
-    scheduler = jobyard.schedulers.flux.open_flux(None, contact.options)  # type: ignore[arg-type]
-    assert scheduler.transport.run(msgspec.structs.replace(DIALECT.version_command(), argv=("/usr/bin/env",))).text.count(
-        "FLUX_URI=local:///run/flux/local\n"
-    )
+    dialect = jobyard.schedulers.flux.open_flux(Path(), contact.options).dialect
+    commands = [dialect.list_command(), dialect.submit_command(described(), "/x"), dialect.version_command()]
+    commands += [dialect.query_command(["7"]), dialect.control_commands(Action.HOLD, ["7"], signal=None)[0][0]]
+    assert [command.environment for command in commands] == [{"FLUX_URI": "local:///run/flux/local"}] * 5
+    assert DIALECT.list_command().environment == {}
     with pytest.raises(InvalidContact, match="no URI of a Flux instance"):
         Contact.parse("flux?server=here").check_options()

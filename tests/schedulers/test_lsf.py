@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobyard.errors import InvalidJob, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
@@ -193,7 +193,7 @@ PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]
 
 @pytest.mark.parametrize("name", PARSERS)
 @given(result=results)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
     parse, errors = PARSERS[name]
     with contextlib.suppress(*errors):
@@ -201,7 +201,7 @@ def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
 
 
 @given(text=damaged(LINES))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_damage_costs_only_what_it_touches(text: bytes) -> None:
     """A record that lost a line is none; one that was mixed of two is neither."""
     with contextlib.suppress(SchedulerUnavailable):
@@ -211,7 +211,7 @@ def test_damage_costs_only_what_it_touches(text: bytes) -> None:
 
 
 @given(st.integers(0, len(TEXT.rstrip()) - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_truncated_answers(end: int) -> None:
     with contextlib.suppress(SchedulerUnavailable):
         answer = asked(TEXT[:end], *IDS)

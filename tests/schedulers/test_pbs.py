@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobyard.errors import (
@@ -273,7 +273,7 @@ PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]
 
 @pytest.mark.parametrize("name", PARSERS)
 @given(result=results)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
     parse, errors = PARSERS[name]
     with contextlib.suppress(*errors):
@@ -281,7 +281,7 @@ def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_damage_costs_only_what_it_touches(data: st.DataObject) -> None:
     """Lines cut, mixed, doubled, foreign and empty: a row is as it was, or it is not there; no other job's is changed."""
     lines = list(LINES)
@@ -311,7 +311,7 @@ def test_damage_costs_only_what_it_touches(data: st.DataObject) -> None:
 
 
 @given(st.integers(0, len(GOOD.stdout)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_truncated_answers(end: int) -> None:
     answer = DIALECT.parse_account(Result(argv=("qstat", *ROWS), returncode=0, stdout=GOOD.stdout[:end]))
     whole = GOOD.stdout[:end].count(b"\n")
@@ -417,6 +417,7 @@ def test_limits_that_it_cannot_honour_are_refused_by_name(limits: Limits) -> Non
 def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
     asked = DIALECT.query_command(["15[0].s", "15[1].s", "7.s", "-h", "$(id)", "a\nb"]).argv
     assert asked == ("qstat", "-t", "-f", "-F", "dsv", "15[].s", "7.s")
+    assert DIALECT.query_command(["7.s"]).argv == ("qstat", "-f", "-F", "dsv", "7.s")
     account = DIALECT.account_command(["15[0].s"])
     assert account is not None
     assert account.argv == ("qstat", "-x", "-t", "-f", "-F", "dsv", "15[].s")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobyard.errors import InvalidJob, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
@@ -175,7 +175,7 @@ PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]
 
 @pytest.mark.parametrize("name", PARSERS)
 @given(result=results)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
     parse, errors = PARSERS[name]
     with contextlib.suppress(*errors):
@@ -183,7 +183,7 @@ def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
 
 
 @given(text=damaged(LINES))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_damage_costs_only_what_it_touches(text: bytes) -> None:
     answer = DIALECT.parse_query(Result(argv=("qstat", "-x", *IDS), returncode=0, stdout=text))
     for row in answer.rows:
@@ -191,7 +191,7 @@ def test_damage_costs_only_what_it_touches(text: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_truncated_answers(data: st.DataObject) -> None:
     text = "".join(DOCUMENTS)
     end = data.draw(st.integers(0, len(text) - len("</Data>\n")))

@@ -24,5 +24,4 @@ register_options("flux", {"server": _uri})  # the instance, instead of FLUX_URI 
 
 def open_flux(state_dir: Path, options: Mapping[str, str]) -> CommandScheduler:
     """What the table of schedulers calls: the Flux instance that ``server`` or FLUX_URI names, else the system's."""
-    server = options.get("server")
-    return CommandScheduler(FluxDialect(), LocalTransport(environment={} if server is None else {"FLUX_URI": server}))
+    return CommandScheduler(FluxDialect(options.get("server")), LocalTransport())

@@ -111,6 +111,13 @@ class FluxDialect:
         },
     )  # fmt: skip
 
+    def __init__(self, server: str | None = None) -> None:
+        """``server``: the URI of an instance, instead of FLUX_URI or the system's."""
+        self._environment: Mapping[str, str] = {} if server is None else {"FLUX_URI": server}
+
+    def _command(self, *, argv: tuple[str, ...], directory: str | None = None, timeout_s: float = 60.0) -> Command:
+        return Command(argv=argv, directory=directory, timeout_s=timeout_s, environment=self._environment)
+
     # Submission
 
     def check(self, description: JobDescription, *, kind: Kind, tasks: int, max_running: int | None) -> None:
@@ -162,7 +169,7 @@ class FluxDialect:
             return Command(
                 argv=("/bin/sh", "-c", _AFTER_ARRAYS, "sh", " ".join(arrays), script, *argv), directory=submission.folder
             )
-        return Command(argv=(*argv, script), directory=submission.folder)
+        return self._command(argv=(*argv, script), directory=submission.folder)
 
     def parse_submit(self, result: Result, submission: Submission) -> Accepted:
         said = result.error_text
@@ -203,7 +210,7 @@ class FluxDialect:
         ids = list(dict.fromkeys(one for one in native_ids if ID.fullmatch(one)))
         if not ids or len(ids) > MOST_IDS:
             return self.list_command()
-        return Command(argv=("flux", "jobs", "--json", *ids))
+        return self._command(argv=("flux", "jobs", "--json", *ids))
 
     def parse_query(self, result: Result) -> Answer:
         return _answer(result)
@@ -215,7 +222,7 @@ class FluxDialect:
         return Answer(complete=False)
 
     def list_command(self) -> Command:
-        return Command(argv=("flux", "jobs", "--json", "-a", "-c", "0"))
+        return self._command(argv=("flux", "jobs", "--json", "-a", "-c", "0"))
 
     def parse_list(self, result: Result) -> Sequence[Row]:
         return _answer(result).rows
@@ -233,7 +240,7 @@ class FluxDialect:
             words = ("/bin/sh", "-c", _EACH, "sh", "urgency", "0" if action is Action.HOLD else str(URGENCY))
         known = [one for one in native_ids if ID.fullmatch(one)]
         chunks = [tuple(known[at : at + MOST_ACTED_ON]) for at in range(0, len(known), MOST_ACTED_ON)]
-        return [(Command(argv=(*words, *chunk), timeout_s=60.0 + 0.2 * len(chunk)), chunk) for chunk in chunks]
+        return [(self._command(argv=(*words, *chunk), timeout_s=60.0 + 0.2 * len(chunk)), chunk) for chunk in chunks]
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """Cancel: silence and exit 0; else a line for each that failed, the others are cancelled. The rest: a line for each."""
@@ -267,7 +274,7 @@ class FluxDialect:
         return SiteLimits()
 
     def version_command(self) -> Command:
-        return Command(argv=("flux", "--version"))
+        return self._command(argv=("flux", "--version"))
 
     def parse_version(self, result: Result) -> str:
         match = re.search(r"^libflux-core:\s*([0-9][0-9A-Za-z.+-]*)", result.text, re.MULTILINE | re.ASCII)

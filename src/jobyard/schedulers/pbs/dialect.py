@@ -331,13 +331,13 @@ def _all_mine(history: str = "", tasks: str = "") -> Command:
 
 
 def _ask(native_ids: Collection[str], *history: str) -> Command:
-    """``qstat -t -f`` of these: an array at once, by its own id. All of the user's where none can be named."""
+    """``qstat -f`` of these: an array at once, with its tasks (``-t``). All of the user's where none can be named."""
     ids = list(dict.fromkeys(_parent(one) for one in native_ids if ID.fullmatch(one)))
     if not ids or len(ids) > MOST_IDS:
         return _all_mine("".join(history), "-t")
-    return Command(
-        argv=("qstat", *history, "-t", "-f", "-F", "dsv", *ids), environment=UTC, timeout_s=60.0 + 0.02 * len(native_ids)
-    )
+    tasks = ("-t",) if any(PARENT in one for one in ids) else ()
+    argv = ("qstat", *history, *tasks, "-f", "-F", "dsv", *ids)
+    return Command(argv=argv, environment=UTC, timeout_s=60.0 + 0.02 * len(native_ids))
 
 
 def _answer(result: Result) -> Answer:
