@@ -23,9 +23,14 @@ class Played:
     """Answers by program; what was run is kept."""
 
     answers: dict[str, Callable[[Command], Result]]
+    version: str = "slurm-wlm 24.11.5"
+    asked_versions: int = 0
     ran: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
 
     def run(self, command: Command) -> Result:
+        if command.argv == ("sbatch", "--version"):
+            self.asked_versions += 1
+            return Result(argv=command.argv, returncode=0, stdout=f"{self.version}\n".encode())
         self.ran.append(command.argv)
         program = next(word for word in command.argv if word not in ("timeout", "3"))
         return self.answers[program](command)
@@ -182,16 +187,32 @@ def test_a_site_without_sacctmgr(play: Play, missing: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "code"), [("slurm-wlm 22.05.8", None), ("slurm 24.11.5", None), ("slurm 26.05.5", 9), ("slurm 27.11", 9)]
+    ("version", "code"),
+    [("slurm-wlm 22.05.8", None), ("slurm 24.11.5", None), ("slurm 26.05.5", 9), ("slurm 27.11", 9), ("slurm trunk", None)],
 )
 def test_exit_codes_of_accounting_are_read_by_release(play: Play, version: str, code: int | None) -> None:
-    scheduler, played = play(sbatch=answer(version + "\n"), sacct=accounting(("FAILED", "3", "9:0")))
+    scheduler, played = play(sacct=accounting(("FAILED", "3", "9:0")))
+    played.version = version
     for _ in range(2):
         (row,) = scheduler.account(["3"]).rows
         assert row.ending is not None
         assert (row.ending.exit_code, row.ending.cause) == (code, Cause.EXITED)
         assert ("137" in row.ending.message) == (code is None)
-    assert [argv[0] for argv in played.ran] == ["sbatch", "sacct", "sacct"]
+    assert [argv[0] for argv in played.ran] == ["sacct", "sacct"]
+    assert played.asked_versions == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "whole"), [("slurm 20.11.4", False), ("slurm 22.05.8", True), ("slurm 26.05.1", True), ("slurm x", True)]
+)
+def test_stopped_jobs_are_asked_for_by_name_where_all_are_not_all(play: Play, version: str, whole: bool) -> None:
+    scheduler, played = play(squeue=queue(("STOPPED", "3", "None")))
+    played.version = version
+    scheduler.query(["3"])
+    scheduler.query(["3"])
+    (states,) = {word for argv in played.ran for word in argv if word.startswith("--states=")}
+    assert (states == "--states=all") is whole
+    assert whole or {"STOPPED", "PENDING", "TIMEOUT", "COMPLETING"} <= set(states.partition("=")[2].split(","))
 
 
 # Submission ---------------------------------------------------------------------------------------------------------

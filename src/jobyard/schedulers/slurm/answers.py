@@ -10,7 +10,16 @@ from ..base import Accepted, Action, Kind, Result, SiteLimits, Submission
 from .ids import expanded
 from .request import sends_positions
 
-__all__ = ["accepted", "parse_control", "parse_limits", "parse_most_jobs", "parse_submit", "parse_version", "unavailable"]
+__all__ = [
+    "accepted",
+    "parse_control",
+    "parse_limits",
+    "parse_most_jobs",
+    "parse_submit",
+    "parse_version",
+    "release_of",
+    "unavailable",
+]
 
 # The controller, the database or the network is away: nobody knows more than before.
 _AWAY = re.compile(
@@ -159,7 +168,13 @@ def parse_most_jobs(result: Result) -> int | None:
 
 def parse_version(result: Result) -> str:
     """From ``sbatch --version``: ``slurm 22.05.8``, ``slurm-wlm 22.05.8`` on Debian."""
-    match = re.search(r"^slurm[a-z-]* ([0-9][0-9A-Za-z.+~-]{0,40})$", result.text, re.MULTILINE | re.ASCII)
+    match = re.search(r"^slurm[a-z-]* ([0-9A-Za-z][0-9A-Za-z.+~-]{0,40})$", result.text, re.MULTILINE | re.ASCII)
     if result.returncode != 0 or match is None:
         raise SchedulerUnavailable("it tells no version")
     return f"slurm {match[1]}"
+
+
+def release_of(version: str) -> tuple[int, ...]:
+    """(24, 11) of ``slurm 24.11.5``; nothing where it is written otherwise."""
+    numbers = version.partition(" ")[2].split(".")[:2]
+    return tuple(int(number) for number in numbers) if len(numbers) == 2 and all(map(str.isdecimal, numbers)) else ()

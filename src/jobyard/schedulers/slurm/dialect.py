@@ -39,6 +39,12 @@ _WITHOUT_SBATCH = (
     "SLURM_TASK_PID", "SLURM_THREADS_PER_CORE", "SLURM_OVERCOMMIT",
 )  # fmt: skip
 _ANSWERS = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}  # seconds since the epoch; lists of tasks are not cut
+_EXACT_CODES = (26, 5)
+_ALL_IS_ALL = (22, 5)
+_ALL_STATES = (  # of 20.11
+    "BOOT_FAIL,CANCELLED,COMPLETED,COMPLETING,CONFIGURING,DEADLINE,FAILED,NODE_FAIL,OUT_OF_MEMORY,PENDING,PREEMPTED,REQUEUED,"
+    "REQUEUE_FED,REQUEUE_HOLD,RESIZING,REVOKED,RUNNING,SIGNALING,SPECIAL_EXIT,STAGE_OUT,STOPPED,SUSPENDED,TIMEOUT"
+)
 _FIND_DAYS = 7  # how long after a crash accounting is searched for a submission that the queue has forgotten
 
 _TRAITS = Traits(
@@ -61,8 +67,8 @@ _POSITIONS = Traits(
 class SlurmDialect:
     """Dialect of jobyard.schedulers.base for Slurm 20.11 and newer.
 
-    ``marks``: what ends a field in the answers asked for. ``exact_codes``: sacct shows exit codes above 127 as they are; up to
-    24.11 it takes 128 off them.
+    ``marks``: what ends a field in the answers asked for. ``release``: (24, 11); () where it is not known. Two things depend on
+    it: 20.11 leaves stopped jobs out of ``--states=all``, and up to 24.11 sacct takes 128 off exit codes above 127.
     """
 
     name = "slurm"
@@ -89,9 +95,14 @@ class SlurmDialect:
         },
     )  # fmt: skip
 
-    def __init__(self, marks: Marks | None = None, *, exact_codes: bool = False) -> None:
+    def __init__(self, marks: Marks | None = None, release: tuple[int, ...] = ()) -> None:
         self.marks = marks or Marks()
-        self.exact_codes = exact_codes
+        self.release = release
+
+    @property
+    def exact_codes(self) -> bool:
+        """Accounting shows exit codes as they are. What lies between 24.11 and 26.05 was not seen."""
+        return self.release >= _EXACT_CODES
 
     # Submission
 
@@ -159,7 +170,8 @@ class SlurmDialect:
 
     def _squeue(self) -> Command:
         """All jobs of this user that the controller remembers, those that ended within MinJobAge included."""
-        argv = ("squeue", "--me", "--array", "--states=all", f"--Format={queue_format(self.marks)}")
+        states = "all" if not self.release or self.release >= _ALL_IS_ALL else _ALL_STATES
+        argv = ("squeue", "--me", "--array", f"--states={states}", f"--Format={queue_format(self.marks)}")
         return Command(argv=argv, environment=_ANSWERS, without=_WITHOUT)
 
     def _sacct(self, *which: str) -> Command:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 
@@ -10,15 +11,16 @@ import msgspec
 from ...errors import JobyardError, NoScheduler, SchedulerUnavailable, TransportError, UnknownJob, WrongState
 from ...job import By, JobState
 from ...transports.base import Transport
-from ..base import Action, Answer, Row, SiteLimits, Submission, Traits
+from ..base import Accepted, Action, Answer, Row, SiteLimits, Submission, Traits
 from ..command import CommandOptions, CommandScheduler
+from .answers import release_of
 from .dialect import SlurmDialect
 from .states import HELD_BY_USER
 from .tables import Marks
 
 __all__ = ["SlurmScheduler"]
 
-FIRST_EXACT = (26, 5)  # sacct shows exit codes above 127; 24.11 does not, and what lies between was not seen
+NEWEST = (24, 11)  # where a version is written in a way that nobody knows: the last release whose exit codes are in doubt
 
 
 class SlurmScheduler(CommandScheduler):
@@ -32,19 +34,33 @@ class SlurmScheduler(CommandScheduler):
 
     def __init__(self, transport: Transport, options: CommandOptions | None = None) -> None:
         super().__init__(SlurmDialect(Marks(secrets.token_hex(6))), transport, options)
-        self._exact: bool | None = None
 
     def traits_of(self, submission: Submission) -> Traits:
         """The Traits of one submission."""
         return self.dialect.traits_of(submission)
 
+    def find(self, submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
+        self._know_release()
+        return super().find(submissions)
+
+    def query(self, native_ids: Collection[str]) -> Answer:
+        self._know_release()
+        return super().query(native_ids)
+
     def account(self, native_ids: Collection[str]) -> Answer:
-        """As Scheduler.account. How exit codes are to be read depends on the release, which is asked once."""
-        if not self.dialect.exact_codes and self._exact is None:
-            self._exact = _release(self.version()) >= FIRST_EXACT
-            if self._exact:
-                self.dialect = SlurmDialect(self.dialect.marks, exact_codes=True)
+        self._know_release()
         return super().account(native_ids)
+
+    def listed(self) -> Sequence[Row]:
+        self._know_release()
+        return super().listed()
+
+    def _know_release(self) -> None:
+        """What some answers mean depends on the release. It is asked once, and asks no daemon."""
+        if self.dialect.release:
+            return
+        with contextlib.suppress(SchedulerUnavailable):  # the question itself will tell; next time this is asked again
+            self.dialect = SlurmDialect(self.dialect.marks, release_of(self.version()) or NEWEST)
 
     def limits(self) -> SiteLimits:
         """As Scheduler.limits; the user's own limit of jobs too, where accounting keeps one and can be asked."""
@@ -77,12 +93,6 @@ class SlurmScheduler(CommandScheduler):
         if able:
             answers.update(super().control(action, able, signal=signal))
         return {native_id: answers[native_id] for native_id in ids}
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """(24, 11) of ``slurm 24.11.5``; nothing where it is written otherwise."""
-    numbers = version.partition(" ")[2].split(".")[:2]
-    return tuple(int(number) for number in numbers) if all(number.isdecimal() for number in numbers) else ()
 
 
 _ALLOWED = {
