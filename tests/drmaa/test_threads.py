@@ -20,6 +20,7 @@ import drmaa
 from drmaa_suite.run import (
     ALL,
     ANY,
+    BED,
     CHUNK,
     ENDED,
     FOREVER,
@@ -37,6 +38,7 @@ from drmaa_suite.run import (
 )
 
 Shared = type[drmaa.Session]
+SOON_S = 5.0 if BED else 1.0  # a machine that runs several schedulers' tests has much else to do
 AFTER_EXIT = (drmaa.NoActiveSessionException, drmaa.DrmCommunicationException, drmaa.ExitTimeoutException)
 
 
@@ -231,9 +233,9 @@ def test_exit_wakes_waiters(nobody: Place, folder: Path, what: str) -> None:
     until(lambda: crew.within("wait_until") == THREADS, "all threads wait")
     began = time.monotonic()
     drmaa.Session.exit()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < SOON_S
     crew.join()
-    assert max(woken) - began < 1
+    assert max(woken) - began < SOON_S
     drmaa.Session.initialize(contact)
     assert drmaa.Session.jobStatus(job) not in ENDED
 
