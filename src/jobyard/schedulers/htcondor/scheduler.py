@@ -51,7 +51,7 @@ class HTCondorScheduler(CommandScheduler):
             if int(proc) in to_come.get(cluster, range(0)):
                 answers[job] = ControlError(
                     f"htcondor cannot cancel job {job}: it is a task of a capped array that is not in the queue yet; cancel "
-                    "the whole array, or all from one task to the last"
+                    "the whole array, or all tasks that are still to come together"
                 )
 
     def _follow_up(self, action: Action, answers: dict[str, JobyardError | None]) -> None:

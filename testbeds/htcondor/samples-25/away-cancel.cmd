@@ -1,0 +1,1 @@
+condor_rm -name nosuch 1.0

@@ -1,0 +1,1 @@
+condor_rm 496.1 496.2 496.3 496.4 496.5 495.0 495.1 495.2 493.0 494.0 497.0 -constraint 'ProcId =?= undefined && ((ClusterId == 495 && TotalSubmitProcs == 3 && JobMaterializeNextProcId >= 0) || (ClusterId == 496 && TotalSubmitProcs == 6 && JobMaterializeNextProcId >= 1))'

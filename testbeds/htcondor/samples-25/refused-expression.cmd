@@ -1,0 +1,1 @@
+condor_submit -terse -append 'request_cpus = many and more'

@@ -1,0 +1,1 @@
+condor_continue 495.2 495.0

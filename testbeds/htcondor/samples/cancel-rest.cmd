@@ -1,0 +1,1 @@
+condor_rm 11.1 11.2 11.3 11.4 11.5 10.0 10.1 10.2 8.0 9.0 12.0 -constraint 'ProcId =?= undefined && ((ClusterId == 10 && TotalSubmitProcs == 3 && JobMaterializeNextProcId >= 0) || (ClusterId == 11 && TotalSubmitProcs == 6 && JobMaterializeNextProcId >= 1))'

@@ -1,0 +1,1 @@
+condor_release 1.0

@@ -1,0 +1,1 @@
+condor_config_val MAX_JOBS_PER_SUBMISSION MAX_JOBS_PER_OWNER

@@ -1,0 +1,1 @@
+condor_continue 10.2 10.0
