@@ -126,13 +126,13 @@ def _signalled(action: Action, result: Result) -> bool:
 
 def _refusal(action: Action, native_id: str, why: str) -> JobyardError | None:
     text = f"slurm cannot {action} job {native_id}: {why}"
+    if action is Action.CANCEL and re.search(r"already|Invalid job id specified", why):
+        return None  # it is over; of tasks cancelled while they wait the controller knows nothing any more
     if re.search(r"Invalid job id", why, re.IGNORECASE):
         return UnknownJob(text)
     if re.search(r"denied|not permitted|Invalid user id", why, re.IGNORECASE):
         return NotPermitted(text)
     if _WRONG_STATE.search(why):
-        if action is Action.CANCEL and re.search(r"already", why):
-            return None  # it was over before
         return WrongState(text)
     return ControlError(text)
 
