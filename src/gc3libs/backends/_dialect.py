@@ -43,9 +43,10 @@ exit "$code"
 _NATIVE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+\[\]-]{0,199}")
 # Said of a job that is no longer there, by Slurm, PBS, Torque, Grid Engine and LSF.
 _GONE = re.compile(
-    r"unknown job|invalid job id|job has finished|is not found|not found\b|does not exist|do not exist|no such job|no matching job",
-    re.IGNORECASE,
+    r"unknown job|invalid job id|no (?:such|matching) job|\bjobs?\b.{0,60}(?:not found|not exist|has finished)",
+    re.IGNORECASE | re.DOTALL,
 )
+_NOT_RUN = (126, 127)  # of a shell that could not run the command
 # Said where there is no accounting at all: it will never know the job.
 _NO_ACCOUNTING = re.compile(r"accounting.{0,40}(?:disabled|not enabled|not available)|no such file or directory", re.IGNORECASE)
 _DENIED = re.compile(
@@ -202,7 +203,8 @@ class HookDialect:
             told = None if account is None or account.code != 0 else self._account(account)
             if told is not None:
                 return told
-            if _GONE.search(said) or (account is not None and account.code == 0):
+            gone = frame.code not in _NOT_RUN and _GONE.search(said)
+            if gone or (account is not None and account.code == 0):
                 return None
             if frame.code == 1 and not said.strip():
                 return None  # what "qstat | grep ID" says of a job that is not shown; a qstat that fails says why
@@ -267,7 +269,7 @@ class HookDialect:
             said = f"{frame.out}\n{frame.err}"
             if frame.native_id in rows:
                 continue
-            if frame.code != 0 and frame.code not in (126, 127) and not _GONE.search(said) and not _NO_ACCOUNTING.search(said):
+            if frame.code != 0 and frame.code not in _NOT_RUN and not _GONE.search(said) and not _NO_ACCOUNTING.search(said):
                 unparsed.append(f"job {frame.native_id}: accounting exited with {frame.code}: {said.strip()[:200]}")
                 continue
             try:
@@ -319,7 +321,7 @@ class HookDialect:
             return None
         said = f"{frame.err.strip()} {frame.out.strip()}".strip()
         text = f"the command to cancel job {frame.native_id} exited with {frame.code}: {said[:300] or 'it wrote nothing'}"
-        if frame.code in (126, 127):
+        if frame.code in _NOT_RUN:
             return jobyard.NoScheduler(f"{text}; {self.hint}")
         if _OVER.search(said):
             return jobyard.WrongState(text)

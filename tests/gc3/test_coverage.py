@@ -1,0 +1,105 @@
+"""Each requirement of the GC3 front, and the test that shows it. Those of the transport itself are shown by tests/transports."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+METHODS = {
+    "constructor": "test_surface::test_the_sixteen_arguments",
+    "extra arguments": "test_surface::test_extra_arguments_become_attributes",
+    "near misses": "test_surface::test_a_near_miss_warns",
+    "submit_job": "test_jobs::test_a_whole_life",
+    "update_job_state": "test_jobs::test_a_whole_life",
+    "cancel_job": "test_jobs::test_cancelled",
+    "free": "test_files::test_freeing_a_running_job_is_refused_unless_forced",
+    "get_results": "test_files::test_the_table",
+    "peek": "test_files::test_peeking",
+    "close": "test_jobs::test_closing",
+    "validate_data": "test_surface::test_validate_data",
+    "get_prologue_script": "test_jobs::test_order_of_scripts",
+    "get_epilogue_script": "test_jobs::test_order_of_scripts",
+    "get_jobid_from_submit_output": "test_dialect::test_the_id_in_what_a_command_printed",
+    "generic_filename_mapping": "test_surface::test_names_of_standard_streams",
+    "not provided": "test_surface::test_what_is_not_provided_says_so",
+    "ready backends": "test_engine_backends::test_the_ready_ones",
+    "gc3pie.conf": "test_configuration::test_backends",
+    "sites": "test_configuration::test_sites_for_every_front",
+}
+# The twelve cases that GC3Pie runs on its transports.
+TRANSPORT = {
+    "remote user": "test_transport::test_remote_user",
+    "isdir": "test_transport::test_isdir",
+    "listdir": "test_transport::test_listdir",
+    "makedirs": "test_transport::test_makedirs",
+    "recursive makedirs": "test_transport::test_makedirs",
+    "open": "test_transport::test_open",
+    "remove": "test_transport::test_remove",
+    "chmod": "test_transport::test_chmod",
+    "get and put": "test_transport::test_put_and_get",
+    "open nonexistent": "test_transport::test_open_what_is_not_there",
+    "open unreadable": "test_transport::test_open_what_cannot_be_read",
+    "remove nonexistent": "test_transport::test_remove",
+}
+# Requirements, by their numbers: what a better system than GC3Pie must do.
+ROWS = {
+    5: "test_transport::test_an_unknown_host_key_is_refused_and_ignoring_it_warns",
+    6: "test_transport::test_a_host_that_does_not_answer",
+    8: "test_transport::test_commands",
+    9: "test_jobs::test_names_arrive_unchanged",
+    10: "test_faults::test_a_banner_around_the_id",
+    12: "test_files::test_modes_and_times_come_along",
+    14: "test_files::test_the_table",
+    15: "test_files::test_what_is_missing_is_told_and_what_is_required_is_an_error",
+    16: "test_files::test_fetching_again_and_again_renames_nothing",
+    17: "test_engine_backends::test_five_hundred_tasks_cost_two_commands_a_poll",
+    18: "test_faults::test_a_query_that_fails_changes_no_state",
+    19: "test_jobs::test_a_job_that_is_shot_has_its_signal_without_accounting",
+    20: "test_faults::test_two_blips_are_no_loss",
+    21: "test_dialect::test_states",
+    22: "test_jobs::test_a_prologue_that_fails_is_its_own_outcome",
+    23: "test_faults::test_killed_at_any_line_every_task_runs_once",
+    24: "test_jobs::test_a_refused_submission_leaves_nothing_and_can_be_repeated",
+    25: "test_jobs::test_another_process_goes_on_with_a_kept_record",
+    26: "test_files::test_peeking",
+    28: "test_files::test_a_record_that_was_tampered_with",
+    29: "test_faults::test_a_full_disk_there",
+    30: "test_jobs::test_what_a_cancel_command_says",
+    32: "test_values::test_limits_are_rounded_up_and_never_to_nothing",
+    33: "test_dialect::test_whatever_is_printed_raises_nothing_else",
+}
+REASONS = {
+    1: "connections: the transport's own, tests/transports",
+    2: "channels: the transport's own",
+    3: "attempts to connect: the transport's own",
+    4: "ssh_config: OpenSSH itself reads it",
+    7: "keys, agents, second factors: OpenSSH's own, tests/transports",
+    11: "many small files: the transport's own",
+    13: "resuming large files: the transport's own",
+    27: "following a running file: the command's (tail -f)",
+    31: "caps, retries and circuit breakers belong to Core and Engine, which are not provided; a call here is one attempt",
+    34: "installation: tests/packaging",
+}
+
+
+def _tests() -> set[str]:
+    found = set()
+    for path in HERE.glob("test_*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found.add(f"{path.stem}::{node.name}")
+    return found
+
+
+@pytest.mark.parametrize("table", [METHODS, TRANSPORT, ROWS], ids=["methods", "transport", "rows"])
+def test_every_case_has_its_test(table: dict[object, str]) -> None:
+    assert set(table.values()) <= _tests(), sorted(set(table.values()) - _tests())
+
+
+def test_every_row_is_here() -> None:
+    assert sorted({*ROWS, *REASONS}) == list(range(1, 35))
+    assert not set(ROWS) & set(REASONS)
