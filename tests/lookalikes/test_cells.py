@@ -96,6 +96,7 @@ IDS = [
     ("err-qhold-unknown.txt", ("qhold", "99999")),
     ("err-qsig-unknown.txt", ("qsig", "-s", "TERM", "99999")),
     ("err-qstat-unknown.txt", ("qstat", "99999")),
+    ("err-other-server.txt", ("qstat", "5.nosuchserver")),
 ]
 
 

@@ -207,6 +207,10 @@ def test_history_that_is_off_is_told_of_as_nothing_known() -> None:
     assert DIALECT.parse_find([off], [described()]) == {}
 
 
+def test_an_id_of_another_server_is_unknown() -> None:
+    assert DIALECT.parse_query(recording("pbs", "err-other-server.txt")) == Answer(complete=True)
+
+
 def test_a_finished_job_is_over_in_the_queues_answer() -> None:
     answer = DIALECT.parse_query(as_dsv(recording("pbs", "err-qstat-finished-noX.txt")))
     assert answer == Answer(rows=(Row(native_id="0.pbsbed", native_state="F", ended=True),), complete=True)

@@ -57,7 +57,8 @@ _OURS = {
 }  # fmt: skip
 
 _FINISHED = re.compile(r"^\S+: (\S+) Job has finished, use -x", re.MULTILINE)
-_UNKNOWN = re.compile(r"^\S+: Unknown Job Id (\S+)", re.MULTILINE)
+# The second: an id of a server that there is not (exit 1).
+_UNKNOWN = re.compile(r"^\S+: (?:Unknown Job Id|illegally formed job identifier:) (\S+)", re.MULTILINE)
 _AWAY = re.compile(
     r"cannot connect|Connection (refused|timed out|reset)|Failed to recv|Couldn't connect|End of File|No route", re.I
 )
@@ -344,7 +345,7 @@ def _answer(result: Result) -> Answer:
     """Rows; and whether each id that was asked for is told of: as a row, as finished, or as unknown."""
     said = result.error_text
     off = HISTORY_OFF in said
-    if result.returncode not in (0, FINISHED, UNKNOWN_ID) and not off:
+    if result.returncode not in (0, FINISHED, UNKNOWN_ID) and not off and not (result.returncode == 1 and _UNKNOWN.search(said)):
         raise SchedulerUnavailable(said.partition("\n")[0] or "it failed")
     jobs, unparsed = records(result.text)
     holders = {one: held_by(fields.get("Hold_Types", "n")) for one, fields in jobs if PARENT in one}

@@ -88,7 +88,7 @@ class Pbs(Lookalike):
     def jobs_of(self, text: str) -> tuple[str, list[Job]]:
         """An id as it is printed, and what it means: one job, all of an array, or none."""
         match = re.fullmatch(r"([0-9]+)(\[([0-9]*)\])?(\..*)?", text)
-        if match is None:
+        if match is None or (match[4] and match[4] != f".{self.config['host']}"):
             return text, []
         shown = text if match[4] else f"{text}.{self.config['host']}"
         number, brackets, index = match[1], match[2], match[3]
@@ -226,7 +226,10 @@ class Pbs(Lookalike):
             ids = list(dict.fromkeys(self.shown(job) if job.index is None else self.parent(job.spec.number) for job in listed))
         for text in ids:
             shown, jobs = self.jobs_of(text)
-            if "x" in flags and not self.config["history"]:  # nohistory-qstat-x-finished: exit 0
+            if "." in text and not text.endswith(f".{self.config['host']}"):  # err-other-server
+                err.append(f"qstat: illegally formed job identifier: {text}")
+                code = 1
+            elif "x" in flags and not self.config["history"]:  # nohistory-qstat-x-finished: exit 0
                 err.append(f"qstat: PBS is not configured to maintain job history {shown}")
             elif not jobs or (self.over(jobs[0]) and not self.config["history"]):  # err-qstat-unknown
                 err.append(f"qstat: Unknown Job Id {shown}")
