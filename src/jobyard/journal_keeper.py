@@ -275,6 +275,10 @@ class JournalKeeper:
             raise UnknownJob("a job that was attached has no folder of ours")
         return submission.folder
 
+    def path_in(self, key: int, name: str) -> str | None:
+        """The absolute path, on the scheduler's host, of a name in the job's directory."""
+        return self._stream(self._row(key), self._journal.description(key), "", name)
+
     def _row(self, key: int) -> _Named:
         rows = self._journal.rows([key])
         if not rows:

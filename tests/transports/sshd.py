@@ -74,7 +74,7 @@ class Sshd:
 
     def settings(self, **more: Any) -> Settings:
         """To reach it as whoever runs this."""
-        return Settings(**{"host": "bed", "config": str(self.config), **more})
+        return Settings(**{"host": "bed", "config": str(self.config), "connect_s": 60.0, **more})  # a login may be slow here
 
     def transport(self, **more: Any) -> OpenSSHTransport:
         """A transport to it."""

@@ -47,6 +47,7 @@ def contact_of(place: Path, config: Path, work: Path | None = None) -> str:
         "work_dir": str(work or place / "there"),
         "ssh_config": str(config),
         "poll": "0.2",
+        "connect_timeout": "60",
     }
     return str(Contact(scheduler="standin", host="bed", options=options))
 

@@ -26,6 +26,7 @@ def contact(sshd: Sshd) -> Iterator[str]:
             "path": str(cell.bin),
             "work_dir": str(folder / "there"),
             "ssh_config": str(sshd.config),
+            "connect_timeout": "60",
         }
         (folder / "there").mkdir()
         yield str(Contact(scheduler="standin", host="bed", options=options))
@@ -58,7 +59,6 @@ def features(contact: str, session: Session) -> conformance.Features:
         whole={"cores": SLOTS},
         honours_priority=True,
         enforces_memory=True,
-        remote=True,
         commands_run=lambda: sum(scheduler.commands_run.values()),
     )
 

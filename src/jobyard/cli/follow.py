@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
-from ..session import Job
+from ..errors import TransportError
+from ..session import Job, Session
+from ..transports.base import Transport
 
-__all__ = ["Follower", "Pace", "Streams"]
+__all__ = ["Follower", "HostFollower", "Pace", "Streams", "follower"]
 
 _CHUNK = 1 << 16
 
@@ -61,6 +63,65 @@ class Follower:
             except FileNotFoundError:
                 return False
         return True
+
+
+class HostFollower(Follower):
+    """Copies a growing file of a login host. While the host cannot be reached there is nothing to copy."""
+
+    def __init__(self, transport: Transport, path: str, target: BinaryIO, before: Callable[[], None] = lambda: None) -> None:
+        super().__init__(path, target, before)
+        self._transport = transport
+        self._at = 0
+        self._found = False
+
+    @property
+    def seen(self) -> bool:
+        return self._found
+
+    def skip_to_last(self, lines: int) -> None:
+        try:
+            size = self._transport.stat(self.path).size_bytes
+        except FileNotFoundError:
+            return
+        start, held = size, b""
+        while lines and start > 0 and held.count(b"\n") <= lines:
+            begin = max(0, start - _CHUNK)
+            held = self._transport.read_range(self.path, begin, start - begin) + held
+            start = begin
+        held = held[: size - start]
+        kept = held.splitlines(keepends=True)[-lines:] if lines else []
+        self._at = size - sum(map(len, kept))
+
+    def copy(self) -> bool:
+        anything = False
+        while True:
+            try:
+                chunk = self._transport.read_range(self.path, self._at, _CHUNK)
+            except FileNotFoundError:
+                return False
+            except TransportError as error:
+                if not error.retryable:
+                    raise
+                return False
+            self._found = True
+            if not chunk:
+                break
+            if not anything:
+                self._before()
+            self._target.write(chunk)
+            self._at += len(chunk)
+            anything = True
+        if anything:
+            self._target.flush()
+        return anything
+
+
+def follower(session: Session, path: str, target: BinaryIO, before: Callable[[], None] = lambda: None) -> Follower:
+    """What copies a file of a job's, wherever it is."""
+    transport = getattr(session.scheduler, "transport", None)
+    if session._remote and transport is not None:
+        return HostFollower(transport, path, target, before)
+    return Follower(path, target, before)
 
 
 def _start_of_last(file: BinaryIO, lines: int) -> int:
@@ -117,7 +178,7 @@ class Streams:
         for name, path, target in (("out", out, sys.stdout.buffer), ("err", err, sys.stderr.buffer)):
             if name in self._missing and path is not None:
                 self._missing.discard(name)
-                self.followers.append(Follower(path, target, self._before))
+                self.followers.append(follower(self._job._session, path, target, self._before))
 
     def copy(self) -> bool:
         """Copy what is new; True if there was any."""

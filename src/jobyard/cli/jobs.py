@@ -60,9 +60,9 @@ def open_session(contact: str | None) -> Session:
 def _place(contact: Contact) -> Path:
     """The file with the session's id: one for each scheduler as it is reached, whatever options come with it."""
     from ..config import state_dir
-    from ..contact import known_options
+    from ..contact import SSH_OPTIONS, known_options
 
-    usual = known_options("")
+    usual = {*known_options(""), *SSH_OPTIONS}  # how a host is reached is no part of which scheduler it is
     own = {} if contact.scheduler == "local" else {key: text for key, text in contact.options.items() if key not in usual}
     for key in ("queue", "account"):
         own.pop(key, None)

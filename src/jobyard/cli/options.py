@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
@@ -20,12 +21,22 @@ _MOST_TASKS = 10_000_000  # beyond that, a list of indices is a slip of the pen
 
 
 def common(function: Function) -> Function:
-    """``--contact`` and ``--debug``, which every verb has."""
-    function = click.option(
+    """``--contact``, ``--site`` and ``--debug``, which every verb has; the verb gets a contact."""
+
+    @functools.wraps(function)
+    def sited(*arguments: Any, contact: str | None, site: str | None, **values: Any) -> Any:
+        if site is not None:
+            if contact is not None:
+                raise click.UsageError("--site and --contact both say which scheduler is meant; give one of them")
+            contact = f"site:{site}"
+        return function(*arguments, contact=contact, **values)
+
+    made = click.option(
         "--debug", is_flag=True, expose_value=False, callback=set_debug, hidden=True, help="Show where an error comes from."
-    )(function)
+    )(cast(Function, sited))
+    made = click.option("--site", metavar="NAME", help="A site of the configuration; short for --contact site:NAME.")(made)
     return click.option("--contact", "-C", metavar="CONTACT", help="Scheduler, host and session, such as slurm+ssh://me@host.")(
-        function
+        made
     )
 
 
@@ -55,7 +66,8 @@ class _Reference(_Text):
         from .jobs import listing
 
         try:
-            entries = listing(ctx.params.get("contact"), newest=50)
+            site = ctx.params.get("site")
+            entries = listing(ctx.params.get("contact") if site is None else f"site:{site}", newest=50)
         except (JobyardError, OSError):  # a shell's completion must stay silent
             return []
         return [CompletionItem(e.native_id, help=e.name) for e in entries if e.native_id and e.native_id.startswith(incomplete)]

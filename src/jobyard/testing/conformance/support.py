@@ -88,10 +88,14 @@ class Features:
     enforces_memory: bool = False
     core_dumps: bool | None = None  # None: as on this machine
     suspend_late_s: float = 0.0  # a job goes on for so long after its suspension was acknowledged
-    remote: bool = False  # on another host: the default directory of a job is its own there, not the caller's
     signals_suspended: bool = True  # a signal sent to a suspended job is delivered
     causes: Mapping[str, Collection[Cause]] = field(default_factory=dict)  # by the cause that would be exact
     commands_run: Callable[[], int] | None = None  # counts the scheduler's commands run so far
+
+    @property
+    def remote(self) -> bool:
+        """On another host: the default directory of a job is its own there, not the caller's."""
+        return "+ssh://" in self.contact
 
     def cause(self, situation: str) -> Collection[Cause]:
         """The causes that may be told there: exactly one, unless the scheduler cannot know it."""
