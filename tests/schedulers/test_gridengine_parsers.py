@@ -68,6 +68,7 @@ def test_jobs_in_all_states() -> None:
         "8": (HELD, By.BOTH, "hqw"),  # by its user and for another job
         "9": (HELD, By.SYSTEM, "hqw"),  # for another job
         "10": (HELD, By.SYSTEM, "qw"),  # for its begin time
+        "15": (QUEUED, None, "qw"),  # its begin time has come; qstat -s ha lists it all the same
         "11": (QUEUED, None, "qw"),
         "12": (HELD, By.USER, "hqw"),
         "13.1": (HELD, By.USER, "hqw"),
@@ -125,7 +126,7 @@ def test_an_answer_that_was_cut_short_leaves_nobody_out() -> None:
         assert not answer.complete
         assert {row.native_id for row in answer.rows} <= set(full)
         for row in answer.rows:
-            assert row.state in (full[row.native_id].state, QUEUED, HELD)
+            assert row.state in (full[row.native_id].state, None, *([] if row.native_id == "15" else [QUEUED, HELD]))
 
 
 def test_lines_between_rows_cost_no_row() -> None:
@@ -209,8 +210,8 @@ def test_tokens_are_found_in_accounting() -> None:
     wanted = [submission(one), submission(two, Kind.LIKE, (0, 1, 2)), submission(nine)]
     for name in ("records", "records-many"):
         found = DIALECT.parse_find([sample("find-empty"), sample(name)], wanted)
-        assert found[one].native_ids == ("15",)
-        assert found[two].native_ids == ("21.1", "21.2", "21.3"), "counted from 1 there"
+        assert found[one].native_ids == ("16",)
+        assert found[two].native_ids == ("22.1", "22.2", "22.3"), "counted from 1 there"
         assert nine not in found
 
 
@@ -235,24 +236,25 @@ def test_how_jobs_ended() -> None:
         how = row.ending.exit_code if row.ending.exit_code is not None else row.ending.signal
         said[row.native_id] = (row.state, row.ending.cause, how, row.attempt)
     assert said == {
-        "15": (DONE, Cause.EXITED, 0, None),
-        "16": (FAILED, Cause.EXITED, 3, None),
-        "17": (FAILED, Cause.EXITED, "SIGSEGV", None),
-        "18": (FAILED, Cause.EXITED, "SIGKILL", None),
-        "19": (FAILED, Cause.WALLTIME, "SIGKILL", None),
-        "20": (FAILED, Cause.CPU_TIME, "SIGKILL", None),
-        "21.2": (FAILED, Cause.EXITED, 2, None),
-        "21.4": (FAILED, Cause.EXITED, 4, None),
-        "21.6": (FAILED, Cause.EXITED, 6, None),
-        "22": (FAILED, Cause.EXITED, "SIGKILL", None),  # deleted: as if it had done it itself
-        "23": (FAILED, Cause.EXITED, 4, 2),  # rescheduled, and the second run
+        "16": (DONE, Cause.EXITED, 0, None),
+        "17": (FAILED, Cause.EXITED, 3, None),
+        "18": (FAILED, Cause.EXITED, "SIGSEGV", None),
+        "19": (FAILED, Cause.EXITED, "SIGKILL", None),
+        "20": (FAILED, Cause.WALLTIME, "SIGKILL", None),
+        "21": (FAILED, Cause.CPU_TIME, "SIGKILL", None),
+        "22.2": (FAILED, Cause.EXITED, 2, None),
+        "22.4": (FAILED, Cause.EXITED, 4, None),
+        "22.6": (FAILED, Cause.EXITED, 6, None),
+        "23": (FAILED, Cause.EXITED, "SIGKILL", None),  # deleted: as if it had done it itself
+        "24": (FAILED, Cause.EXITED, 4, 2),  # rescheduled, and the second run
+        "25": (FAILED, Cause.NODE, None, None),
     }
 
 
 def test_a_record_in_full() -> None:
     rows = {row.native_id: row for row in DIALECT.parse_account(sample("account-few")).rows}
-    assert set(rows) == {"15", "19", "21.2", "21.4", "21.6"}, "an array's records come all together"
-    ok, wall = rows["15"], rows["19"]
+    assert set(rows) == {"16", "20", "22.2", "22.4", "22.6"}, "an array's records come all together"
+    ok, wall = rows["16"], rows["20"]
     assert ok.token == "1" * 32
     assert wall.token is None
     assert wall.name == "wall"
@@ -302,17 +304,17 @@ def test_records_of_several_jobs_of_one_number() -> None:
     whole = sample("account-few")
     other = whole.stdout.replace(b"1" * 32, b"e" * 32).replace(b"#jobyard# end\n", b"")
     answer = DIALECT.parse_account(msgspec.structs.replace(whole, stdout=other + whole.stdout))
-    assert sorted(row.token or "" for row in answer.rows if row.native_id == "15") == ["1" * 32, "e" * 32]
+    assert sorted(row.token or "" for row in answer.rows if row.native_id == "16") == ["1" * 32, "e" * 32]
 
 
 def test_a_run_that_was_only_ended_to_be_run_again_is_no_ending() -> None:
     whole = sample("account-many")
     text = whole.stdout.decode()
-    first = text.index("jobnumber    23 ")
+    first = text.index("jobnumber    24 ")
     begin, end = text.rindex("=" * 62, 0, first), text.index("=" * 62, first)
     answer = DIALECT.parse_account(msgspec.structs.replace(whole, stdout=(text[begin:end] + "#jobyard# end\n").encode()))
     (row,) = answer.rows
-    assert row.native_id == "23"
+    assert row.native_id == "24"
     assert not row.ended
     assert row.ending is None
 
@@ -338,6 +340,8 @@ def test_a_run_that_a_node_failed_and_the_next() -> None:
         ("19  : before writing exit_status", "0", Cause.NODE, False),
         ("18  : shepherd returned error", "0", Cause.NODE, False),
         ("15  : in epilog", "0", Cause.EXITED, False),
+        ("100 : assumedly after job", "0", Cause.UNKNOWN, False),
+        ("100 : assumedly after job", "7", Cause.EXITED, False),
     ],
 )
 def test_other_codes(failed: str, status: str, cause: Cause, aborted: bool) -> None:

@@ -155,6 +155,8 @@ def _ending(record: Mapping[str, str], code: int, status: int, submitted_at: flo
         # 128+n: a signal. Which of the job's own, qdel's and a crash's it was, nobody says.
         exit_code, signal = (None, signal_name(status - 128)) if 128 < status <= 192 else (status, None)
         message = ""
+        if exit_code == 0:  # it did not end by itself, whatever the status is
+            cause, exit_code = Cause.UNKNOWN, None
     elif code in _NOT_BEGUN:
         cause, exit_code, aborted = Cause.NOT_STARTED, None, True
     elif code in _NODE_FAILED:

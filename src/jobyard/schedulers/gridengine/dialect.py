@@ -41,23 +41,25 @@ _QUERY = f"""
 main=$(qstat -u '$user' -s prs -r -xml) || exit
 printf '{MARK} queue\\n%s\\n' "$main"
 case $main in *'<job_list state="pending">'*)
-    kinds=ha
-    case $main in *'<state>h'*|*'<state>Eh'*) kinds='ha hu ho hs hj' ;; esac
-    for kind in $kinds; do
-        said=$(qstat -u '$user' -s $kind -xml) && printf '{MARK} %s\\n%s\\n' $kind "$said"
-    done
-    ids=$(printf '%s\\n' "$main" | awk -v most="$1" '
+    later=$(qstat -u '$user' -s ha -xml) && printf '{MARK} ha\\n%s\\n' "$later"
+    case $main in *'<state>h'*|*'<state>Eh'*)
+        for kind in hu ho hs hj; do
+            said=$(qstat -u '$user' -s $kind -xml) && printf '{MARK} %s\\n%s\\n' $kind "$said"
+        done ;;
+    esac
+    ids=$(printf '%s\\n%s\\n' "$later" "$main" | awk -v most="$1" '
         /<job_list / {{ waits = /pending/ }}
         /<JB_job_number>/ {{ gsub(/[^0-9]/, ""); id = $0 }}
-        /<state>/ && waits && !(id in seen) {{ seen[id] = 1; if (/E/) error[++e] = id; else plain[++p] = id }}
+        /<state>/ && waits {{ word[id] = word[id] $0; if (!(id in seen)) {{ seen[id] = 1; order[++n] = id }} }}
         END {{
-            for (n = 1; n <= e; n++) all[++a] = error[n]
-            for (n = 1; n <= p; n++) all[++a] = plain[n]
-            for (n = 1; n <= a && n <= most; n++) printf "%s%s", (n > 1 ? "," : ""), all[n]
+            for (error = 1; error >= 0; error--)
+                for (i = 1; i <= n; i++)
+                    if ((word[order[i]] ~ />[A-Za-z]*E/) == error && a++ < most) printf "%s%s", (a > 1 ? "," : ""), order[i]
         }}')
     if [ -n "$ids" ]; then
         said=$(qstat -j "$ids" -xml) && printf '{MARK} details\\n%s\\n' "$said"
-    fi ;;
+    fi
+    printf '{MARK} now\\n%s\\n' "$(date +%s)" ;;
 esac
 printf '{MARK} end\\n'
 """

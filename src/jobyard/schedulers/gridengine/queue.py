@@ -40,6 +40,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     number: str
     token: str | None = None
     submitted_at: float | None = None
+    begin_at: float | None = None  # not before
     messages: tuple[str, ...] = ()  # why it waits, where the site lets the scheduler say so (schedd_job_info)
     error: str | None = None  # why it is in the error state
 
@@ -48,8 +49,8 @@ def parse_queue(result: Result) -> Answer:
     """The rows of the user's jobs, a row for each task.
 
     The answer has parts, each begun by a line with MARK: ``queue`` (all jobs); ``hu``, ``ho``, ``hs``, ``hj``, ``ha`` (those that a
-    user, operator or system hold, another job, or a begin time keeps); ``details`` (qstat -j); and ``end``. Only the first must
-    be there, and the last for the answer to be complete. SchedulerUnavailable where the first is no answer.
+    user, operator or system hold, another job, or a begin time keeps); ``details`` (qstat -j); ``now``; ``end``. Only the first
+    must be there, and the last for the answer to be complete. SchedulerUnavailable where the first is no answer.
     """
     parts = _parts(result)
     if "queue" not in parts or result.returncode != 0:
@@ -59,17 +60,28 @@ def parse_queue(result: Result) -> Answer:
         raise SchedulerUnavailable("this is not qstat's XML")
     holds = {kind: frozenset(_ids(parts[kind])) for kind in ("hu", *_BY_SYSTEM) if _whole(parts.get(kind, ""))}
     details = parse_details(parts["details"]) if "details" in parts else {}
+    now = parts.get("now", "").strip()
+    listed = holds.get("ha", frozenset())
+    # Without what tells the time from the begin time, nobody knows whether a job waits for it.
+    unsure = frozenset() if _NUMBER.fullmatch(now) and parts.get("details", "").rstrip().endswith(_DETAILED) else listed
+    if "ha" in holds and not unsure:
+        holds["ha"] = frozenset(native_id for native_id in listed if _too_early(details.get(native_id.partition(".")[0]), now))
     rows: list[Row] = []
     unparsed: list[str] = []
     for body in _jobs(text, unparsed):
         fields = _fields(body)
-        made = list(_rows(fields, holds, details))
+        made = list(_rows(fields, holds, details, unsure))
         if not made:
             unparsed.append(_shown(body))
         rows += made
         if len(rows) > _MOST_TASKS:
             raise SchedulerUnavailable(f"it lists more than {_MOST_TASKS} tasks")
     return Answer(rows=tuple(rows), unparsed=tuple(unparsed), complete=_whole(text) and "end" in parts and not unparsed)
+
+
+def _too_early(known: Details | None, now: str) -> bool:
+    """Whether a job that is listed with a begin time still waits for it: qstat goes on listing it (measured on 8.1.9)."""
+    return known is None or known.begin_at is None or known.begin_at > int(now or "0")
 
 
 def _whole(text: str) -> bool:
@@ -108,7 +120,9 @@ def _fields(body: str) -> dict[str, str]:
     return found
 
 
-def _rows(fields: Mapping[str, str], holds: Mapping[str, frozenset[str]], details: Mapping[str, Details]) -> Iterator[Row]:
+def _rows(
+    fields: Mapping[str, str], holds: Mapping[str, frozenset[str]], details: Mapping[str, Details], unsure: frozenset[str]
+) -> Iterator[Row]:
     number, word = fields.get("JB_job_number", ""), fields.get("state", "")
     if not _NUMBER.fullmatch(number) or not re.fullmatch(r"[A-Za-z]{1,12}", word):
         return
@@ -121,8 +135,8 @@ def _rows(fields: Mapping[str, str], holds: Mapping[str, frozenset[str]], detail
     for native_id in ids:
         state, by = state_of(word)
         reason = None
-        if state is JobState.QUEUED and native_id in holds.get("ha", ()):
-            state, by = JobState.HELD, By.SYSTEM  # for its begin time, which qstat shows as plain waiting
+        if state is JobState.QUEUED and native_id in holds.get("ha", ()):  # qstat shows it as plain waiting
+            state, by = (None, None) if native_id in unsure else (JobState.HELD, By.SYSTEM)
         elif state is JobState.HELD and by is None:
             by = _holder(native_id, holds)
         if known is not None and state in (JobState.QUEUED, JobState.HELD):
@@ -230,9 +244,15 @@ def parse_details(text: str) -> dict[str, Details]:
                 number=number,
                 token=token_of(fields.get("JB_account", ""), fields.get("JB_cwd", "")),
                 submitted_at=float(submitted) if _NUMBER.fullmatch(submitted) else None,
+                begin_at=_begin_at(fields.get("JB_execution_time", "")),
                 error=_unescaped(" ".join(errors[0].split())) if errors else None,
             )
     return {number: msgspec.structs.replace(one, messages=tuple(messages.get(number, ()))) for number, one in found.items()}
+
+
+def _begin_at(text: str) -> float | None:
+    """A begin time; it has 32 bits, and those after 2038 are shown as negative."""
+    return float(int(text) % 2**32) if re.fullmatch(r"-?[0-9]{1,10}", text) and int(text) else None
 
 
 def token_of(account: str, directory: str) -> str | None:
