@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from . import beds, drmaa, engine, psij_front, remote
+from . import beds, drmaa, engine, psij_front, remote, slurm
 from .measure import report
 
-SECTIONS = {**engine.SECTIONS, **drmaa.SECTIONS, **psij_front.SECTIONS, **beds.SECTIONS, **remote.SECTIONS}
+SECTIONS = {**engine.SECTIONS, **drmaa.SECTIONS, **psij_front.SECTIONS, **beds.SECTIONS, **remote.SECTIONS, **slurm.SECTIONS}
 
 
 def main(names: list[str]) -> int:
