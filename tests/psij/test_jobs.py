@@ -193,7 +193,7 @@ def test_waiting_in_threads_and_in_a_callback(executor: JobExecutor) -> None:
     for thread in threads:
         thread.join()
     assert [status.state for status in found] == [JobState.COMPLETED] * 6
-    assert done.wait(30)
+    assert done.wait(LONG.total_seconds())
     assert inner[0] is not None
     assert inner[0].state is JobState.COMPLETED
 
@@ -202,7 +202,7 @@ def test_a_slow_callback_delays_only_its_own_job(executor: JobExecutor) -> None:
     held, told = threading.Event(), Told()
 
     def slow(job: Job, status: psij.JobStatus) -> None:
-        held.wait(30)
+        held.wait(LONG.total_seconds())
 
     lazy = Job(JobSpec("/bin/true"))
     lazy.set_job_status_callback(slow)
@@ -272,7 +272,7 @@ def test_throttling_by_a_callback(executor: JobExecutor) -> None:
 
     for _ in range(3):
         submit()
-    assert done.wait(30)
+    assert done.wait(LONG.total_seconds())
     assert most[0] == 3
 
 
@@ -395,7 +395,7 @@ def test_a_closed_executor_tells_nothing_more(executor_name: str, yard: Path) ->
     thread.start()
     with JobExecutor.get_instance(executor_name, url=executor.contact) as other:
         executor.close()
-        thread.join(30)
+        thread.join(LONG.total_seconds())
         assert not thread.is_alive()
         assert "closed" in failed[0].message
         assert job.status.state is JobState.ACTIVE
