@@ -67,7 +67,12 @@ _AWAY = re.compile(
 _ALL_MINE = """\
 ids=$(qselect $1 -u "$(id -un)") || exit
 [ -n "$ids" ] || exit 0
-exec qstat $1 $2 -f -F dsv $ids
+qstat $1 $2 -f -F dsv $ids
+code=$?
+case $code in
+35 | 153) exit 0 ;;  # a job ended between the two commands
+esac
+exit $code
 """
 # Hold or release an array if ``$2`` is all that is left of it: one task alone cannot be (error 156). ``$3``: qhold or qrls.
 _WHOLE_ARRAY = """\

@@ -41,7 +41,10 @@ _AWAY = re.compile(r"[Cc]annot connect|Connection (refused|timed out|reset)|End 
 _ALL_MINE = """\
 ids=$(qselect -u "$(id -un)") || exit
 [ -n "$ids" ] || exit 0
-exec qstat -x -t $ids
+qstat -x -t $ids
+code=$?
+[ $code = 153 ] && exit 0  # a job was forgotten between the two commands
+exit $code
 """
 
 
