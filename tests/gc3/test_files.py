@@ -203,6 +203,17 @@ def test_outputs_go_to_files_only(done: Done) -> None:
         done.fetch()
 
 
+def test_a_relative_folder(done: Done, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done.write("data", b"x")
+    monkeypatch.chdir(tmp_path)
+    assert done.system.get_results(done.app, "some/where").copied == ["data", "out.txt", "err.txt"]
+    assert (tmp_path / "some" / "where" / "data").read_bytes() == b"x"
+    (tmp_path / "up").write_bytes(b"y")
+    done.system.transport.put("up", f"{done.sandbox}/up")
+    done.system.transport.get(f"{done.sandbox}/up", "down")
+    assert (tmp_path / "down").read_bytes() == b"y"
+
+
 def test_by_the_documented_names(done: Done) -> None:
     done.write("data", b"x")
     assert done.system.get_results(job=done.app, download_dir=str(done.here), overwrite=False, changed_only=True).copied

@@ -151,7 +151,7 @@ def test_names_that_are_not_provided_say_so(name: str) -> None:
 
 def test_names_of_the_package() -> None:
     assert {"Application", "Run", "Task", "ANY_OUTPUT", "Default", "Error", "log", "exceptions"} == set(gc3libs.__all__)
-    assert Run.State == {"NEW", "SUBMITTED", "RUNNING", "STOPPED", "TERMINATING", "TERMINATED", "UNKNOWN"}
+    assert set(Run.State) == {"NEW", "SUBMITTED", "RUNNING", "STOPPED", "TERMINATING", "TERMINATED", "UNKNOWN"}
     assert {one.name: int(one) for one in Run.Signals} == {
         "Lost": 120, "Cancelled": 121, "RemoteKill": 122, "DataStagingFailure": 123, "RemoteError": 124, "SubmissionFailed": 125,
     }  # fmt: skip

@@ -345,7 +345,7 @@ class BatchSystem(LRMS):
                 self.transport.inner,
                 sandbox,
                 app.outputs,
-                os.fsdecode(download_dir),
+                os.path.abspath(os.fsdecode(download_dir)),
                 mapped=self._mapped(app.execution),
                 overwrite=overwrite,
                 changed_only=changed_only,

@@ -215,7 +215,7 @@ class Transport:
         there = self._stat(destination)
         if there is None or _wanted(Stat(0, found.st_size, found.st_mtime, 0), there, overwrite, changed_only):
             with self._told("sending a file") as inner:
-                inner.put(source, destination, mode=_stat.S_IMODE(found.st_mode))
+                inner.put(os.path.abspath(source), destination, mode=_stat.S_IMODE(found.st_mode))
 
     def get(
         self, source: str, destination: str, ignore_nonexisting: bool = False, overwrite: bool = False, changed_only: bool = True
@@ -239,7 +239,7 @@ class Transport:
             here = None
         if here is None or _wanted(found, Stat(0, here.st_size, here.st_mtime, 0), overwrite, changed_only):
             with self._told("fetching a file") as inner:
-                inner.get(source, destination, mode=_stat.S_IMODE(found.st_mode))
+                inner.get(source, os.path.abspath(destination), mode=_stat.S_IMODE(found.st_mode))
                 os.utime(destination, (found.st_mtime, found.st_mtime))
 
 
