@@ -88,6 +88,7 @@ def main() -> None:
     limits = DIALECT.limits_command()
     assert limits is not None
     record("limits", limits)
+    record("capabilities", DIALECT.capabilities_command())
     until(lambda: not states(), "the queue is empty; record when nobody else has jobs there")
     record("queue-empty", DIALECT.query_command(()))
 
@@ -150,6 +151,7 @@ def main() -> None:
     one = submission("exit 0")
     away = HTCondorDialect(schedd="nosuch")
     record("away-submit", away.submit_command(one, f"{one.folder}/run.sh"))
+    record("away-capabilities", away.capabilities_command())
     record("away-queue", away.query_command(()))
     record("away-cancel", away.control_commands(Action.CANCEL, ["1.0"], signal=None)[0][0])
 

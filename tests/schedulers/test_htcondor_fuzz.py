@@ -45,6 +45,8 @@ PARSERS: dict[str, Callable[[Result], Any]] = {
     "find": lambda result: DIALECT.parse_find([result], [SINGLE, ARRAY]),
     "limits": DIALECT.parse_limits,
     "version": DIALECT.parse_version,
+    "capabilities": DIALECT.parse_capabilities,
+    "factory": DIALECT.parse_factory,
     **{f"control-{action}": functools.partial(control, action) for action in Action if action is not Action.SIGNAL},
 }
 

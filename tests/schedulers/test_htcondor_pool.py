@@ -22,7 +22,7 @@ import pytest
 
 from faults.test_kill_client import kill_and_count
 from jobyard import Cause, Job, JobState, SchedulerUnavailable, Session, SubmitError
-from jobyard.errors import ControlError, WrongState
+from jobyard.errors import ControlError, UnsupportedAttribute, WrongState
 from jobyard.job import By
 from jobyard.schedulers.htcondor import HTCondorScheduler
 from jobyard.testing import jobs
@@ -299,7 +299,7 @@ def test_an_array_over_the_limit_stays_one(commands: Commands, session: Session)
     array = session.submit_array(jobs.succeed(), range(1, 4101), hold=True)
     tasks = list(array)
     assert [task.task_index for task in tasks] == list(range(1, 4101))
-    assert commands.calls("condor_submit ") == 3
+    assert commands.calls("condor_submit -terse") == 3
     assert len({(task.native_id or "").partition(".")[0] for task in tasks}) == 3
     before = commands.calls("condor_rm ")
     session.cancel(tasks)
@@ -335,6 +335,16 @@ def test_a_capped_array_is_cancelled_whole(session: Session, tmp_path: Path) -> 
     eventually(lambda: not condor(*factory).strip(), 30, "no more comes")
     begun = tmp_path / "begun"
     assert not begun.exists() or len(begun.read_text().splitlines()) <= 2
+
+
+def test_a_schedd_that_caps_no_arrays(commands: Commands, session: Session) -> None:
+    """It would take the array, and run all of it at once."""
+    commands.fault('if [ "$1" = -capabilities ]; then "$real" "$@" | head -n 1; exit; fi\n', "condor_submit")
+    with pytest.raises(UnsupportedAttribute) as caught:
+        session.submit_array(jobs.succeed(), range(1, 4), max_running=2)
+    assert caught.value.field == "max_running"
+    assert session.jobs() == []
+    assert commands.calls("condor_submit -terse") == 0
 
 
 # A schedd that is away ---------------------------------------------------------------------------------------------------------
@@ -450,7 +460,7 @@ def test_a_site_without_history(commands: Commands, session: Session, tmp_path: 
 def test_a_thousand_like_jobs_are_one_condor_submit(commands: Commands, session: Session) -> None:
     many = session.submit_all([jobs.exit_with(n % 3) for n in range(1000)], hold=True)
     assert len({job.native_id for job in many}) == 1000
-    assert commands.calls("condor_submit ") == 1
+    assert commands.calls("condor_submit -terse") == 1
     before = commands.calls("condor_rm ")
     session.cancel(many)
     assert commands.calls("condor_rm ") - before == 1

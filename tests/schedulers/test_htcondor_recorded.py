@@ -65,6 +65,14 @@ def test_the_limits(samples: Samples) -> None:
     assert (limits.max_array_size, limits.max_jobs, limits.max_index) == (2_000, 100_000, None)
 
 
+def test_whether_arrays_are_capped(samples: Samples) -> None:
+    assert DIALECT.parse_capabilities(samples["capabilities"])
+    off = samples["capabilities"].text.splitlines()[0]  # all that is printed where it is off
+    assert not DIALECT.parse_capabilities(msgspec.structs.replace(samples["capabilities"], stdout=off.encode()))
+    with pytest.raises(SchedulerUnavailable):
+        DIALECT.parse_capabilities(samples["away-capabilities"])
+
+
 @pytest.mark.parametrize(
     "name", ["done", "exit3", "kill", "segv", "walltime", "unreadable", "held", "later", "no-room", "rerunnable"]
 )

@@ -235,6 +235,16 @@ class HTCondorDialect:
         most, jobs = (int(line) or None for line in lines)
         return SiteLimits(max_array_size=most, max_jobs=jobs)
 
+    def capabilities_command(self) -> Command:
+        """What the schedd can do; a schedd that does not materialize late starts all tasks of a capped array at once."""
+        return Command(argv=("condor_submit", *self._where, "-capabilities"))
+
+    def parse_capabilities(self, result: Result) -> bool:
+        """Whether it materializes late."""
+        if result.returncode != 0 or not result.text.strip():
+            raise SchedulerUnavailable("it tells no capabilities")
+        return re.search(r"^\s*Has Late Materialization enabled", result.text, re.MULTILINE) is not None
+
     def version_command(self) -> Command:
         """Of the commands."""
         return Command(argv=("condor_version",))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from ...errors import ControlError, JobyardError, WrongState
+from ...errors import ControlError, JobyardError, UnsupportedAttribute, WrongState
+from ...job import JobDescription
 from ...transports.base import Transport
-from ..base import Action
+from ..base import Action, Kind
 from ..command import CommandOptions, CommandScheduler
 from .ads import SUSPENDED
 from .dialect import HTCondorDialect
@@ -29,6 +30,27 @@ class HTCondorScheduler(CommandScheduler):
 
     def __init__(self, dialect: HTCondorDialect, transport: Transport, options: CommandOptions | None = None) -> None:
         super().__init__(dialect, transport, options)
+        self._caps_arrays: tuple[float, bool] | None = None  # by the monotonic clock, when the schedd said so
+
+    def check(
+        self, description: JobDescription, *, kind: Kind = Kind.SINGLE, tasks: int = 1, max_running: int | None = None
+    ) -> None:
+        """As Scheduler.check. SchedulerUnavailable where the schedd must be asked whether it caps arrays, and does not answer."""
+        super().check(description, kind=kind, tasks=tasks, max_running=max_running)
+        if max_running is not None and not self._materializes_late():
+            raise UnsupportedAttribute(
+                "htcondor cannot honour max_running: this schedd does not materialize tasks late (its setting "
+                "SCHEDD_ALLOW_LATE_MATERIALIZE) and would start them all at once; leave it out",
+                field="max_running",
+                scheduler=self.name,
+            )
+
+    def _materializes_late(self) -> bool:
+        known, now_s = self._caps_arrays, time.monotonic()
+        if known is None or now_s - known[0] >= self.options.limits_for_s:
+            result = self._run("limits", self.dialect.capabilities_command())
+            known = self._caps_arrays = (now_s, self._read(result, lambda: self.dialect.parse_capabilities(result)))
+        return known[1]
 
     def control(self, action: Action, native_ids: Sequence[str], *, signal: int | None = None) -> Mapping[str, JobyardError | None]:
         """As Scheduler.control; what is acknowledged of a suspension has happened."""

@@ -1,0 +1,1 @@
+condor_submit -name nosuch -capabilities
