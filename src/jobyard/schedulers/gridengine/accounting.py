@@ -20,7 +20,7 @@ from .queue import MARK, token_of
 __all__ = ["accounts", "parse_accounting"]
 
 _SUMMARY = re.compile(r"(OWNER|ACCOUNT) +WALLCLOCK |Total System Usage")
-_RULE = re.compile(r"={62}")  # of a record; a summary has a longer one
+_RULE = re.compile(r"={62,}")
 _LINE = re.compile(r"([a-z_]\w*)(?:\s+(.*))?")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _CODE = re.compile(r"\s*([0-9]{1,3})\b")
@@ -88,14 +88,14 @@ def accounts(result: Result) -> Iterator[tuple[str, str]]:
 
 def _records(text: str, unparsed: list[str]) -> Iterator[Mapping[str, str]]:
     record: dict[str, str] | None = None
-    summary = False  # qacct adds one, where it was not asked for a single job
+    summary = head = False  # qacct adds one, where it was not asked for a single job
     for line in text.splitlines():
-        if _RULE.fullmatch(line.strip()):
+        if _RULE.fullmatch(line.strip()) and not head:
             if record:
                 yield record
             record, summary = {}, False
-        elif _SUMMARY.match(line):
-            summary = True
+        elif head or _SUMMARY.match(line):
+            summary, head = True, not head  # its own rule follows its head
         elif summary or not line.strip() or line.startswith(MARK):
             continue
         elif record is None or (match := _LINE.fullmatch(line.rstrip())) is None:
