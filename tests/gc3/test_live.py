@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gc3.awaiting import ended, reached, run
+from gc3.awaiting import ended, reached
 from gc3.standin_backend import application
 from gc3libs import Run
 from gc3libs.backends.batch import BatchSystem
@@ -92,6 +92,15 @@ class SgeHooks(BatchSystem):
         return f"qdel {jobid}"
 
 
+LONG_S = 280.0  # others' jobs may be first
+
+
+def run(system: Any, app: Any) -> Any:
+    """Submit, and wait for the end."""
+    system.submit_job(app)
+    return ended(system, app, LONG_S)
+
+
 @pytest.fixture(params=["hooks", "engine"])
 def live(request: pytest.FixtureRequest, yard: Path) -> Iterator[Any]:
     """A resource on the bed."""
@@ -117,12 +126,13 @@ def test_a_whole_life(live: Any, tmp_path: Path) -> None:
     assert not os.path.exists(record.ssh_remote_folder)
 
 
+@pytest.mark.timeout(600)
 def test_cancelled(live: Any, tmp_path: Path) -> None:
     app = application(["/bin/sleep", "300"], tmp_path)
     live.submit_job(app)
-    reached(live, app, Run.State.RUNNING)
+    reached(live, app, Run.State.RUNNING, timeout_s=LONG_S)
     assert live.cancel_job(app) == "cancelled"
-    assert ended(live, app, 120).signal == Run.Signals.Cancelled
+    assert ended(live, app, LONG_S).signal == Run.Signals.Cancelled
 
 
 def test_streams_without_names(live: Any, tmp_path: Path) -> None:
