@@ -149,6 +149,18 @@ def test_one_cancelled_behind_our_back(session: Session) -> None:
     assert (ending.state, ending.cause, ending.aborted) == (JobState.CANCELLED, Cause.CANCELLED, True)
 
 
+@pytest.mark.long
+def test_a_task_cancelled_behind_our_back_while_it_waits(session: Session) -> None:
+    """Slurm forgets it at once, in queue and accounting, while others of its array wait: lost, after the grace of two minutes."""
+    array = session.submit_array(jobs.succeed(), [1, 2, 3], hold=True)
+    subprocess.run(["scancel", array[1].native_id], check=True)
+    ending = array[1].wait(timeout=240)
+    assert (ending.state, ending.cause, ending.aborted) == (JobState.FAILED, Cause.LOST, True)
+    array.release()
+    for task in (array[0], array[2]):
+        task.wait(timeout=LIMIT_S).check()
+
+
 # Limits -------------------------------------------------------------------------------------------------------------
 
 

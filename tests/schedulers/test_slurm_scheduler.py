@@ -63,7 +63,7 @@ def accounting(*rows: tuple[str, str, str]) -> Callable[[Command], Result]:
 
     def made(command: Command) -> Result:
         mark = next(word for word in command.argv if word.startswith("--delimiter=")).partition("=")[2]
-        lines = [ACCOUNT_FIELDS]
+        lines: list[tuple[str, ...]] = [ACCOUNT_FIELDS]
         for state, native_id, code in rows:
             known = {"State": state, "JobID": native_id, "ExitCode": code, "NodeList": "n1", "Start": "1795160001"}
             lines.append(tuple(known.get(field, "") for field in ACCOUNT_FIELDS))
