@@ -126,6 +126,10 @@ class Application(Task):
             self.join = True
         return self.stdout if self.join else _relative("stderr", value)
 
+    def compatible_resources(self, resources: Iterable[Any]) -> list[Any]:
+        """Those of the resources that have the cores, memory, time and architecture that it asks for."""
+        return [one for one in resources if one.why_not(self) is None]
+
     # What backends ask of it ------------------------------------------------------------------------------------------
 
     def cmdline(self, resource: Any) -> list[str]:

@@ -120,6 +120,21 @@ def test_a_near_miss_warns(typo: str, meant: str) -> None:
         StandinSystem(*VALUES, **{typo: "x"})
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, None), ({"requested_cores": 2, "requested_memory": 2 * GB, "requested_walltime": 1 * hours}, None),
+        ({"requested_cores": 3}, "at most 2 cores"), ({"requested_memory": 2 * GB}, "1GB for each of 1 cores"),
+        ({"requested_walltime": 2 * hours}, "at most 1h"), ({"requested_architecture": "i686"}, "x86_64, not i686"),
+    ],
+)  # fmt: skip
+def test_which_resources_have_what_an_application_asks_for(asked: dict[str, Any], said: str | None) -> None:
+    made = BatchSystem(*VALUES)
+    app = gc3libs.Application(["x"], [], [], "/o", **asked)
+    assert app.compatible_resources([made]) == ([made] if said is None else [])
+    assert (made.why_not(app) is None) if said is None else (said in str(made.why_not(app)))
+
+
 def test_names_of_standard_streams() -> None:
     assert generic_filename_mapping("J", "7", "J.out") == "J.o7"
     assert generic_filename_mapping("J", "7", "J.err") == "J.e7"

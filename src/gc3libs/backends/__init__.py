@@ -53,7 +53,7 @@ class LRMS(Struct):
         """What ``auth`` says."""
         return self._auth() if callable(self._auth) else self._auth
 
-    def _refused(self, app: Any) -> str | None:
+    def why_not(self, app: Any) -> str | None:
         """Why it cannot run this application; None where it can."""
         if app.requested_cores > self.max_cores_per_job:
             return f"it has at most {self.max_cores_per_job} cores for a job, not {app.requested_cores}"
