@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobyard.contact import Contact
@@ -164,6 +164,7 @@ def test_a_thousand_like_jobs_are_one_short_command() -> None:
 
 
 @given(name=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30))
+@settings(deadline=None)
 def test_any_name(name: str) -> None:
     found = lines(submission(name=name)) if name else lines(submission())
     value = found["+JobBatchName"]
@@ -267,6 +268,10 @@ def test_values_that_cannot_stand_in_a_description(fields: dict[str, Any], field
         ("-append",),
         ("-append", "+JobyardOnce = false"),
         ("-append", "periodic_remove = false"),
+        ("-append", "+PeriodicRemove = false"),
+        ("-append", 'MY.Cmd = "/bin/sh"'),
+        ("-capabilities",),
+        ("max_retries=3",),
         ("hold=true",),
         ("-name", "other"),
         ("-r", "other"),

@@ -34,6 +34,7 @@ Ad = Mapping[str, Any]
 TOKEN_ATTRIBUTE = "JobyardToken"
 BEGIN_ATTRIBUTE = "JobyardBeginAt"
 ONCE_ATTRIBUTE = "JobyardOnce"  # true: it may run only once
+UNMATERIALIZED = "UNMATERIALIZED"  # our word for tasks of capped arrays that are not in the queue yet
 REASON_PREFIX = "jobyard: "  # of RemoveReason, where the job's own policy removed it (description.py)
 
 ATTRIBUTES = (
@@ -42,7 +43,7 @@ ATTRIBUTES = (
     *("ExitBySignal", "ExitCode", "ExitSignal", "JobCoreDumped", "HoldReason", "HoldReasonCode", "RemoveReason"),
     *("LastRejMatchReason", BEGIN_ATTRIBUTE, "LastRemoteHost", "RemoteHost", "RemoteWallClockTime", "RemoteUserCpu"),
     *("RemoteSysCpu", "ResidentSetSize_RAW", "NumJobStarts", "CumulativeSuspensionTime", "TotalSubmitProcs"),
-    *("JobMaterializeNextProcId", "JobMaterializePaused", "JobMaterializePauseReason", "ServerTime"),
+    *("JobMaterializeNextProcId", "ServerTime"),
 )
 _NATIVE_USAGE = ("RemoteWallClockTime", "RemoteUserCpu", "RemoteSysCpu", "ResidentSetSize_RAW", "NumJobStarts", "NumShadowStarts",
                  "CumulativeSuspensionTime")  # fmt: skip
@@ -335,16 +336,14 @@ def _unmaterialized(ads: Sequence[Ad], seen: set[str]) -> list[Row]:
             clusters[cluster] = ad
     rows = []
     for cluster, ad in clusters.items():
-        paused = whole(ad, "JobMaterializePaused")
-        reason = _text(ad, "JobMaterializePauseReason") or "the array is paused" if paused else "as many run as may at a time"
         for proc in range(ad["JobMaterializeNextProcId"], min(ad["TotalSubmitProcs"], _MOST_TASKS)):
             if f"{cluster}.{proc}" not in seen:
                 rows.append(
                     Row(
                         native_id=f"{cluster}.{proc}",
                         state=JobState.QUEUED,
-                        native_state="UNMATERIALIZED",
-                        reason=reason,
+                        native_state=UNMATERIALIZED,
+                        reason="as many run as may at a time",
                         token=_token(ad),
                         name=_name(ad),
                         attempt=1,

@@ -22,12 +22,12 @@ MEBIBYTE = 1 << 20
 
 # Submit commands that belong to the engine, and what to write instead.
 _OURS = {
-    **dict.fromkeys(("executable", "arguments", "args", "queue", "universe", "iwd", "initial_dir"), "the command's words"),
+    **dict.fromkeys(("executable", "arguments", "args", "queue", "universe"), "the command's words"),
     **dict.fromkeys(
         ("transfer_executable", "should_transfer_files", "when_to_transfer_output", "transfer_output_files"), "stage_out"
     ),
     **dict.fromkeys(("transfer_input_files",), "stage_in"),
-    **dict.fromkeys(("initialdir",), "directory"),
+    **dict.fromkeys(("initialdir", "initial_dir", "iwd", "job_iwd"), "directory"),
     **dict.fromkeys(("input", "stdin", "in"), "stdin"),
     **dict.fromkeys(("output", "stdout", "out"), "stdout"),
     **dict.fromkeys(("error", "stderr", "err"), "stderr"),
@@ -35,12 +35,18 @@ _OURS = {
     **dict.fromkeys(("hold",), "hold"),
     **dict.fromkeys(("batch_name", "jobbatchname"), "name"),
     **dict.fromkeys(("max_materialize", "max_idle", "materialize_max_idle"), "max_running"),
-    **dict.fromkeys(("leave_in_queue", "on_exit_remove", "max_retries", "deferral_time"), "rerunnable and begin_at"),
+    **dict.fromkeys(("leave_in_queue", "on_exit_remove", "max_retries", "retry_until", "success_exit_code"), "rerunnable"),
+    **dict.fromkeys(("deferral_time", "deferralduration", "cron_minute", "cron_hour"), "begin_at"),
     **dict.fromkeys(("coresize", "core_size"), "core_size"),
     TOKEN_ATTRIBUTE.lower(): "nothing",
     ONCE_ATTRIBUTE.lower(): "rerunnable",
     BEGIN_ATTRIBUTE.lower(): "begin_at",
-    "periodicremovereason": "nothing",
+    **dict.fromkeys(("periodicremovereason", "clusterid", "procid", "jobstatus", "jobuniverse", "owner", "user"), "nothing"),
+    # The same as attributes of the job's ad, written with '+' or 'MY.'.
+    **dict.fromkeys(
+        ("cmd", "leavejobinqueue", "onexitremove", "transferexecutable", "shouldtransferfiles"), "the job description's own fields"
+    ),
+    **dict.fromkeys(("periodicremove",), "attributes={'htcondor.periodic_remove': ...}"),
 }
 # Submit commands that are joined with the engine's own where they are given as attributes.
 _JOINED = ("requirements", "periodic_remove")
@@ -50,7 +56,7 @@ _OPTIONS = {
     **dict.fromkeys(("pool",), "the option pool of the contact"),
     **dict.fromkeys(("batch-name",), "name"),
     **dict.fromkeys(("terse", "verbose", "dry-run", "dump", "interactive", "queue", "spool", "file", "maxjobs", "help"), "nothing"),
-    **dict.fromkeys(("version", "single-cluster", "jobset"), "nothing"),
+    **dict.fromkeys(("version", "single-cluster", "jobset", "capabilities", "factory"), "nothing"),
 }
 _APPEND = "append"
 _COMMAND = re.compile(r"\s*((?:MY\.|\+)?[A-Za-z_][A-Za-z0-9_.]*)\s*=(.*)", re.DOTALL | re.IGNORECASE)

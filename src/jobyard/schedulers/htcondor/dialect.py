@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ...errors import JobyardError, SchedulerUnavailable, SubmitError
 from ...job import JobDescription
@@ -38,6 +38,7 @@ _AWAY = re.compile(
     re.IGNORECASE,
 )
 _LATER = re.compile(r"exceed MAX_JOBS_(PER_OWNER|SUBMITTED|RUNNING)", re.IGNORECASE)
+_FACTORY_REMOVED = 3  # JobFactoryPaused: 0 not, 1 held, 2 no more tasks; condor_q -factory shows 3 as "Gone"
 _IDS = 5000  # arguments of one command; of more jobs, whole clusters are asked for
 # The tools read settings from the environment: only the caller's own jobs are listed, whatever the site's default.
 _MINE = {"_CONDOR_CONDOR_Q_ONLY_MY_JOBS": "true"}
@@ -185,19 +186,22 @@ class HTCondorDialect:
             raise SchedulerUnavailable("the answer is not whole")
         return {job: status for ad in ads if (job := native_id(ad)) is not None and (status := whole(ad, "JobStatus")) is not None}
 
-    def factory_command(self, clusters: Sequence[str]) -> Command:
-        """Capped arrays: which of their tasks are still to be materialized."""
-        shown = "ClusterId,JobMaterializeNextProcId,TotalSubmitProcs"
-        return Command(argv=("condor_q", *self._where, *clusters, "-factory", "-json", "-attributes", shown))
+    def factory_command(self, clusters: Iterable[str]) -> Command:
+        """Capped arrays: which of their tasks are still to be materialized. No job's own ad tells that an array was removed."""
+        shown = "ClusterId,JobMaterializeNextProcId,TotalSubmitProcs,JobFactoryPaused"
+        return Command(argv=("condor_q", *self._where, *sorted(clusters), "-factory", "-json", "-attributes", shown))
 
     def parse_factory(self, result: Result) -> Mapping[str, range]:
-        """By cluster, the procs that are still to come."""
+        """By cluster, the procs that are still to come; an array that was removed is left out."""
         if result.returncode != 0:
             raise SchedulerUnavailable("it failed")
+        ads, unparsed, complete = read_ads(result.text)
+        if unparsed or not complete:
+            raise SchedulerUnavailable("the answer is not whole")
         found = {}
-        for ad in read_ads(result.text)[0]:
+        for ad in ads:
             cluster, following, total = (whole(ad, name) for name in ("ClusterId", "JobMaterializeNextProcId", "TotalSubmitProcs"))
-            if cluster and following is not None and total is not None:
+            if cluster and following is not None and total is not None and whole(ad, "JobFactoryPaused") != _FACTORY_REMOVED:
                 found[str(cluster)] = range(following, total)
         return found
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
 
 from ...errors import ControlError, JobyardError, UnsupportedAttribute, WrongState
 from ...job import JobDescription
 from ...transports.base import Transport
-from ..base import Action, Kind
+from ..base import Action, Answer, Kind
 from ..command import CommandOptions, CommandScheduler
-from .ads import SUSPENDED
+from .ads import SUSPENDED, UNMATERIALIZED
 from .dialect import HTCondorDialect
 
 __all__ = ["HTCondorScheduler"]
@@ -62,19 +64,37 @@ class HTCondorScheduler(CommandScheduler):
         return answers
 
     def _tell_those_to_come(self, answers: dict[str, JobyardError | None]) -> None:
-        """Of jobs that are not in the queue, tell those that are over (a cancel has no use for them) from those still to come."""
-        gone = [job for job, error in answers.items() if isinstance(error, WrongState) and not job.endswith(".0")]
-        if not gone:
+        """Of jobs that are not in the queue, tell those that are over (a cancel has no use for them) from those still to come.
+
+        One answer stands for all capped arrays of a command, so that several are looked at again, too.
+        """
+        clusters = {job.partition(".")[0] for job, error in answers.items() if isinstance(error, WrongState) and _is_task(job)}
+        arrays = {job.partition(".")[0] for job in answers if _is_task(job)}
+        clusters |= arrays if len(arrays) > 1 else set()
+        if not clusters:
             return
-        result = self._run("control", self.dialect.factory_command(sorted({job.partition(".")[0] for job in gone})))
-        to_come = self._read(result, lambda: self.dialect.parse_factory(result))
-        for job in gone:
+        to_come = self._to_come("control", clusters)
+        for job in answers:
             cluster, _, proc = job.partition(".")
-            if int(proc) in to_come.get(cluster, range(0)):
+            if cluster in to_come and int(proc) in to_come[cluster]:
                 answers[job] = ControlError(
                     f"htcondor cannot cancel job {job}: it is a task of a capped array that is not in the queue yet; cancel "
                     "the whole array, or all tasks that are still to come together"
                 )
+
+    def query(self, native_ids: Collection[str]) -> Answer:
+        """As Scheduler.query. Where a capped array has tasks to come, a second question tells whether they still do."""
+        answer = super().query(native_ids)
+        clusters = {row.native_id.partition(".")[0] for row in answer.rows if row.native_state == UNMATERIALIZED}
+        if not clusters:
+            return answer
+        to_come = self._to_come("query", clusters)
+        rows = (row for row in answer.rows if row.native_state != UNMATERIALIZED or row.native_id.partition(".")[0] in to_come)
+        return msgspec.structs.replace(answer, rows=tuple(rows))
+
+    def _to_come(self, purpose: str, clusters: Collection[str]) -> Mapping[str, range]:
+        result = self._run(purpose, self.dialect.factory_command(clusters))
+        return self._read(result, lambda: self.dialect.parse_factory(result))
 
     def _follow_up(self, action: Action, answers: dict[str, JobyardError | None]) -> None:
         left = [native_id for native_id, error in answers.items() if error is None]
@@ -95,3 +115,9 @@ class HTCondorScheduler(CommandScheduler):
     def _states(self, native_ids: Sequence[str]) -> Mapping[str, int]:
         result = self._run("control", self.dialect.states_command(native_ids))
         return self._read(result, lambda: self.dialect.parse_states(result))
+
+
+def _is_task(native_id: str) -> bool:
+    """Not the first of its cluster: only tasks of arrays are."""
+    cluster, dot, proc = native_id.partition(".")
+    return bool(dot) and cluster.isdigit() and proc.isdigit() and proc != "0"
