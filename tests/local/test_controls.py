@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,8 @@ from jobyard.job import By, Cause, JobState
 from jobyard.keeper import Placed
 from jobyard.schedulers.base import Action
 from jobyard.schedulers.local import kernel
+from jobyard.schedulers.local.children import Child, Children
+from jobyard.schedulers.local.spawner import end_sessions, kill_leftovers
 from local.rig import Rig, eventually
 
 FOREVER = ["/bin/sleep", "1000"]
@@ -302,3 +307,38 @@ def test_attach(open_rig: Callable[..., Rig]) -> None:
     assert second.keeper.wait_until(lambda: key in second.endings, 20)
     with pytest.raises(UnknownJob):
         second.keeper.attach("123456")
+
+
+def test_many_are_ended_with_two_looks_at_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are: a machine has thousands of processes. What left its leader's group is ended, too."""
+    looks = 0
+    all_pids = kernel.all_pids
+
+    def counted() -> list[int]:
+        nonlocal looks
+        looks += 1
+        return all_pids()
+
+    monkeypatch.setattr(kernel, "all_pids", counted)
+    epoll = select.epoll()
+    children = Children(epoll)
+    code = "import os; os.fork() or os.setpgid(0, 0); os.execvp('sleep', ['sleep', '600'])"
+    started = [subprocess.Popen([sys.executable, "-I", "-S", "-c", code], start_new_session=True) for _ in range(20)]
+    try:
+        for number, process in enumerate(started):
+            children.add(Child(number, process.pid, 0.0, 0.0, 0))
+        sessions = [process.pid for process in started]
+        # Each has a process in a group of its own.
+        eventually(lambda: len({process.pgrp for process in kernel.sessions_members(sessions).values()}) == 40)
+        looks = 0
+        end_sessions(children, list(children.by_number.values()), signal.SIGTERM)
+        assert looks == 2
+        for process in started:
+            process.wait(30)
+        eventually(lambda: not kernel.sessions_members(sessions))
+    finally:
+        epoll.close()
+        for process in started:
+            process.kill()
+            process.wait(30)
+        kill_leftovers([process.pid for process in started])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Collection
 
 from . import kernel
 
@@ -94,9 +95,14 @@ class Children:
 
 def signal_session(session: int, signum: int, *, skip_group: bool = True) -> bool:
     """Send a signal to a session's processes, those in its leader's group left out; True where there were any."""
+    return signal_sessions((session,), signum, skip_group=skip_group)
+
+
+def signal_sessions(sessions: Collection[int], signum: int, *, skip_group: bool = True) -> bool:
+    """The same for several sessions, with one look at all processes."""
     found = False
-    for pid, process in kernel.session_members(session).items():
-        if skip_group and process.pgrp == session:
+    for pid, process in kernel.sessions_members(sessions).items():
+        if skip_group and process.pgrp == process.session:
             continue
         try:
             fd = os.pidfd_open(pid)
@@ -104,7 +110,7 @@ def signal_session(session: int, signum: int, *, skip_group: bool = True) -> boo
             continue
         try:
             again = kernel.read_process(pid)  # the number may have passed to another process before pidfd_open
-            if again is not None and again.session == session:
+            if again is not None and again.session == process.session:
                 signal.pidfd_send_signal(fd, signum)
                 found = True
         except ProcessLookupError:

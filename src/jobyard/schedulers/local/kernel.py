@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import struct
+from collections.abc import Collection
 from typing import NamedTuple
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "read_process",
     "reset_signals",
     "session_members",
+    "sessions_members",
     "set_comm",
     "set_mark",
 ]
@@ -186,10 +188,15 @@ def all_pids() -> list[int]:
 
 def session_members(session: int) -> dict[int, Process]:
     """The living processes of a session."""
+    return sessions_members((session,))
+
+
+def sessions_members(sessions: Collection[int]) -> dict[int, Process]:
+    """The living processes of several sessions, in one pass over all there are."""
     found = {}
     for pid in all_pids():
         process = read_process(pid)
-        if process is not None and process.session == session and not process.zombie:
+        if process is not None and process.session in sessions and not process.zombie:
             found[pid] = process
     return found
 

@@ -30,7 +30,7 @@ from .protocol import RUNNING, encode_error
 from .recover import adopt_after_spawner, recover
 from .requests import Requests
 from .ring import FAIL, PID, SPAWNING
-from .spawner import end_session, kill_leftovers, own_usage, read_fault, reap_strangers
+from .spawner import due_leftovers, end_sessions, kill_leftovers, own_usage, read_fault, reap_strangers
 from .store import Store
 from .streams import settle
 from .wire import pack
@@ -255,7 +255,7 @@ class Server:
         if child is None:
             return False
         self._leftovers[child.pid] = time.monotonic() + grace_s
-        end_session(self.children, child, signum)
+        end_sessions(self.children, (child,), signum)
         return True
 
     def _own_ended(self, child: Child) -> None:
@@ -482,10 +482,7 @@ class Server:
         self._next_sweep = now + 1.0
         if not self._reap:
             reap_strangers(self.children, frozenset((self.link.pid,)))
-        for session, at in list(self._leftovers.items()):
-            if now >= at:
-                del self._leftovers[session]
-                kill_leftovers(session)
+        kill_leftovers(due_leftovers(self._leftovers, now))
         if self._unfolded and now - self._committed_at > REST_S:
             self._unfolded = False
             self.store.fold()

@@ -13,17 +13,18 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 from . import kernel
-from .children import SESSION, Child, Children, signal_session
+from .children import GROUP, Child, Children, signal_sessions
 from .launch import Launcher, NotStartedError
 from .paths import StateFolder
 from .ring import FAIL, PID, SPAWNING, Ring
 from .streams import Slots
 from .wire import Frames, frame
 
-__all__ = ["Spawner", "end_session", "kill_leftovers", "own_usage", "read_fault", "reap_strangers"]
+__all__ = ["Spawner", "due_leftovers", "end_sessions", "kill_leftovers", "own_usage", "read_fault", "reap_strangers"]
 
 IGNORED = (
     signal.SIGPIPE,
@@ -59,6 +60,7 @@ class Spawner:
         self._frames = Frames()
         self._out: list[bytes] = []
         self._starts: deque[list[Any]] = deque()
+        self._ends: list[tuple[Any, int, int, float]] = []  # reference, number, signal, grace: asked for, not yet done
         self._ahead: dict[int, deque[list[Any]]] = {}
         self._freed: dict[int, list[int]] = {}  # by kind: records that freed a place for which no job was there
         self._leftovers: dict[int, float] = {}  # sessions whose leader was ended by us -> when the others are killed
@@ -109,10 +111,7 @@ class Spawner:
     def _sweep(self, now: float) -> None:
         """Reap what orphans of jobs left to us, and end what outlived a terminated leader's grace."""
         reap_strangers(self.children)
-        for session, at in list(self._leftovers.items()):
-            if now >= at:
-                del self._leftovers[session]
-                kill_leftovers(session)
+        kill_leftovers(due_leftovers(self._leftovers, now))
         if not self.children:
             os.chdir("/")  # keep nobody's folder busy
 
@@ -130,11 +129,16 @@ class Spawner:
                 return False
             for message in self._frames.feed(data):
                 self._do(message)
+            self._end()
             if self._leave:
                 return False
 
     def _do(self, message: list[Any]) -> None:
         what = message[0]
+        if what == "end":  # TERM or KILL for all of a job
+            self._ends.append((message[1], *message[2]))
+            return
+        self._end()
         if what == "run":
             self._starts.extend(message[1])
         elif what == "ahead":
@@ -162,13 +166,6 @@ class Spawner:
             for number, signum, whom in message[2]:
                 self.children.signal(number, signum, whom)
             self._say(["done", message[1]])
-        elif what == "end":  # TERM or KILL for all of a job
-            number, signum, grace_s = message[2]
-            child = self.children.by_number.get(number)
-            if child is not None:
-                self._leftovers[child.pid] = time.monotonic() + grace_s
-                end_session(self.children, child, signum)
-            self._say(["done", message[1]])
         elif what == "pin":
             child = self.children.by_number.get(message[2])
             if child is not None and child.stream:
@@ -176,6 +173,20 @@ class Spawner:
             self._say(["done", message[1]])
         elif what == "bye":
             self._leave = True
+
+    def _end(self) -> None:
+        """End the jobs that the server asked for together: a look at all processes is for all of them."""
+        asked, self._ends = self._ends, []
+        by_signal: dict[int, list[Child]] = {}
+        for _, number, signum, grace_s in asked:
+            child = self.children.by_number.get(number)
+            if child is not None:
+                self._leftovers[child.pid] = time.monotonic() + grace_s
+                by_signal.setdefault(signum, []).append(child)
+        for signum, ended in by_signal.items():
+            end_sessions(self.children, ended, signum)
+        for reference, *_ in asked:
+            self._say(["done", reference])
 
     def _catch_up(self, position: int, kinds: set[int]) -> None:
         """Jobs came for places that had become free before: those of which the server knew nothing (it had read the ring up to
@@ -303,18 +314,29 @@ def read_fault(child: Child) -> tuple[int, int] | None:
     return int(what), int(number)
 
 
-def end_session(children: Children, child: Child, signum: int) -> None:
-    """Send TERM or KILL to all of a job; what is stopped is woken, so that it can obey."""
-    children.signal(child.number, signum, SESSION)
-    if signum != signal.SIGKILL:
-        children.signal(child.number, signal.SIGCONT, SESSION)
+def end_sessions(children: Children, ended: Collection[Child], signum: int) -> None:
+    """Send TERM or KILL to all of these jobs; what is stopped is woken, so that it can obey."""
+    sessions = frozenset(child.pid for child in ended)
+    for each in (signum,) if signum == signal.SIGKILL else (signum, signal.SIGCONT):
+        for child in ended:
+            children.signal(child.number, each, GROUP)
+        signal_sessions(sessions, each)
 
 
-def kill_leftovers(session: int) -> None:
-    """Kill what is left of a session whose leader we ended and reaped."""
-    leader = kernel.read_process(session)
-    if leader is None:  # else the number has a new owner, and the session is another
-        signal_session(session, signal.SIGKILL, skip_group=False)
+def due_leftovers(leftovers: dict[int, float], now: float) -> list[int]:
+    """Take out the sessions whose time has come."""
+    due = [session for session, at in leftovers.items() if now >= at]
+    for session in due:
+        del leftovers[session]
+    return due
+
+
+def kill_leftovers(sessions: Collection[int]) -> None:
+    """Kill what is left of sessions whose leaders we ended and reaped."""
+    # Where the leader's number has a new owner, the session is another.
+    gone = [session for session in sessions if kernel.read_process(session) is None]
+    if gone:
+        signal_sessions(gone, signal.SIGKILL, skip_group=False)
 
 
 def reap_strangers(children: Children, others: frozenset[int] = frozenset()) -> None:
