@@ -459,6 +459,23 @@ def test_cancelling(executor: JobExecutor) -> None:
     assert done.status.state is JobState.COMPLETED
 
 
+def test_whatever_a_cancel_ended_is_canceled(executor: JobExecutor) -> None:
+    """A hundred, whether they wait or run: half by one request, half one by one."""
+    jobs = [Job(shell("sleep 600")) for _ in range(20 if os.environ.get("JOBYARD_BED") else 100)]
+    executor.submit_many(jobs)
+    assert executor.wait_any(jobs, timedelta(0)) is None
+    assert jobs[0].wait(LONG, JobState.ACTIVE) is not None
+    half = len(jobs) // 2
+    executor.cancel_many(jobs[half:])
+    for job in jobs[:half]:
+        job.cancel()
+    statuses = executor.wait_all(jobs, LONG)
+    assert statuses is not None
+    assert [status.state for status in statuses] == [JobState.CANCELED] * len(jobs)
+    executor.cancel_many(jobs)  # nothing happens to what has ended
+    assert {job.status.state for job in jobs} == {JobState.CANCELED}
+
+
 def test_suspending(executor: JobExecutor, tmp_path: Path) -> None:
     if "suspend" not in executor.capabilities:
         pytest.skip(f"{executor.name} cannot suspend")
@@ -470,10 +487,11 @@ def test_suspending(executor: JobExecutor, tmp_path: Path) -> None:
     while not beat.exists() and time.monotonic() < until:
         time.sleep(0.05)
     job.suspend()
-    size = -1
-    while beat.stat().st_size != size and time.monotonic() < until:  # a scheduler may stop it some time after it said so
-        size = beat.stat().st_size
+    size, same = -1, 0
+    while same < 3 and time.monotonic() < until:  # a scheduler may stop it some time after it said so
         time.sleep(1)
+        same = same + 1 if beat.stat().st_size == size else 0
+        size = beat.stat().st_size
     gate.touch()
     assert job.wait(timedelta(seconds=0.6)) is None
     assert job.status.state is JobState.ACTIVE

@@ -185,6 +185,24 @@ def test_what_the_scheduler_cannot_wait_for_is_refused(opened: Opener) -> None:
     assert finished(first).state is JobState.COMPLETED
 
 
+def test_the_scheduler_itself_knows_the_exit_code(opened: Opener) -> None:
+    """So that its own accounting, and what waits for success, see a job that failed."""
+    executor = opened()
+    jobs = [Job(shell(f"exit {code}")) for code in (0, 7)]
+    for job in jobs:
+        executor.submit(job)
+    assert [finished(job).exit_code for job in jobs] == [0, 7]
+    ids = [job.native_id for job in jobs if job.native_id is not None]
+    codes: dict[str, int | None] = {}
+    until = time.monotonic() + LONG.total_seconds()
+    while len(codes) < len(jobs) and time.monotonic() < until:  # accounting may lag
+        with contextlib.suppress(jobyard.SchedulerUnavailable):
+            rows = executor._scheduler().account(ids).rows
+            codes = {row.native_id: row.ending.exit_code for row in rows if row.ended and row.ending is not None}
+        time.sleep(0.2)
+    assert codes == dict(zip(ids, (0, 7), strict=True))
+
+
 def test_capabilities_are_the_adapters(opened: Opener) -> None:
     executor = opened()
     assert executor.capabilities == {str(action) for action in executor._link().session.capabilities.actions}
