@@ -38,7 +38,7 @@ def figures() -> list[Figure]:
     )
     return [
         at_least(f"submit_all of {JOBS}, times faster than psij-python 0.9.11", ratios(many, "all", "psij-python"), 50),
-        at_least(f"psij's submit_many of {JOBS}, times faster than psij-python 0.9.11", ratios(many, "many", "psij-python"), 50),
+        told(f"psij's submit_many of {JOBS}, times faster than psij-python 0.9.11", ratios(many, "many", "psij-python"), ""),
         told(f"submit_all of {JOBS}", [1000 * s for s in many["all"]], "ms"),
         told(f"psij's submit_many of {JOBS}", [1000 * s for s in many["many"]], "ms"),
         told(f"psij-python: {JOBS} jobs", [1000 * s for s in many["psij-python"]], "ms"),
