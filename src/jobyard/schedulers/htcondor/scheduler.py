@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from ...errors import ControlError, JobyardError, UnsupportedAttribute, WrongState
+from ...errors import ControlError, JobyardError, SchedulerUnavailable, TransportError, UnsupportedAttribute, WrongState
 from ...job import JobDescription
 from ...transports.base import Transport
 from ..base import Action, Answer, Kind
@@ -57,10 +57,13 @@ class HTCondorScheduler(CommandScheduler):
     def control(self, action: Action, native_ids: Sequence[str], *, signal: int | None = None) -> Mapping[str, JobyardError | None]:
         """As Scheduler.control; what is acknowledged of a suspension has happened."""
         answers = dict(super().control(action, native_ids, signal=signal))
-        if action is Action.CANCEL:
-            self._tell_those_to_come(answers)
-        elif action in (Action.SUSPEND, Action.RESUME):
-            self._follow_up(action, answers)
+        try:
+            if action is Action.CANCEL:
+                self._tell_those_to_come(answers)
+            elif action in (Action.SUSPEND, Action.RESUME):
+                self._follow_up(action, answers)
+        except (SchedulerUnavailable, TransportError) as error:  # what came of it nobody knows
+            return {job: error if answer is None else answer for job, answer in answers.items()}
         return answers
 
     def _tell_those_to_come(self, answers: dict[str, JobyardError | None]) -> None:
@@ -101,8 +104,9 @@ class HTCondorScheduler(CommandScheduler):
         end_s = time.monotonic() + PATIENCE_S
         while left:
             states = self._states(left)
-            over = [native_id for native_id in left if native_id not in states]
-            answers.update((job, WrongState(f"htcondor cannot {action} job {job}: it is over")) for job in over)
+            if action is Action.SUSPEND:  # but one that was resumed may be over by now
+                over = [native_id for native_id in left if native_id not in states]
+                answers.update((job, WrongState(f"htcondor cannot {action} job {job}: it is over")) for job in over)
             left = [job for job in left if job in states and (states[job] == SUSPENDED) != (action is Action.SUSPEND)]
             if left and time.monotonic() > end_s:
                 why = f"it said so, but {PATIENCE_S:g} s later the queue shows nothing of it; try again"
