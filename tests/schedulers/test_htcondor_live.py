@@ -42,7 +42,7 @@ def features(contact: str, session: Session) -> conformance.Features:
         contact=contact,
         scheduler="htcondor",
         capabilities=session.capabilities,
-        deadline_s=60,
+        deadline_s=120,
         poll_s=10,
         cancel_grace_s=15,
         walltime_s=2,
