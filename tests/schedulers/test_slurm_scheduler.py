@@ -139,6 +139,18 @@ def test_cancel_asks_nothing_first(play: Play) -> None:
     assert played.ran == [("scancel", "--verbose", "3", "99")]
 
 
+@pytest.mark.parametrize("action", [Action.CANCEL, Action.SUSPEND])
+def test_what_is_no_id_spoils_nothing(play: Play, action: Action) -> None:
+    """One such word, and scancel does nothing at all."""
+    scheduler, played = play(squeue=queue(("RUNNING", "3", "None")), scancel=answer())
+    answers = scheduler.control(action, ["no such job", "3", "-h", ""])
+    assert [type(answers[one]) for one in ("no such job", "-h", "")] == [UnknownJob] * 3
+    assert answers["3"] is None
+    assert played.ran[-1][-1] == "3"
+    assert not {"no such job", "-h", ""} & set(played.ran[-1])
+    assert scheduler.control(action, ["-h"]).keys() == {"-h"}
+
+
 def test_a_queue_that_is_away_is_no_refusal(play: Play) -> None:
     away = answer(code=1, error="slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
     scheduler, _ = play(squeue=away)

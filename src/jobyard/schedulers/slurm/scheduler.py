@@ -10,11 +10,12 @@ import msgspec
 
 from ...errors import JobyardError, NoScheduler, SchedulerUnavailable, TransportError, UnknownJob, WrongState
 from ...job import By, JobState
-from ...transports.base import Transport
+from ...transports.base import Transport, printable
 from ..base import Accepted, Action, Answer, Row, SiteLimits, Submission, Traits
 from ..command import CommandOptions, CommandScheduler
 from .answers import release_of
 from .dialect import SlurmDialect
+from .ids import is_id
 from .states import HELD_BY_USER
 from .tables import Marks
 
@@ -81,18 +82,26 @@ class SlurmScheduler(CommandScheduler):
         return found
 
     def control(self, action: Action, native_ids: Sequence[str], *, signal: int | None = None) -> Mapping[str, JobyardError | None]:
-        ids = list(dict.fromkeys(native_ids))
-        if action is Action.CANCEL or not ids:
-            return super().control(action, ids, signal=signal)
+        answers: dict[str, JobyardError | None] = {
+            native_id: UnknownJob(f"slurm cannot {action} job {printable(native_id)}: that is no id of Slurm's")
+            for native_id in native_ids
+            if not is_id(native_id)  # one of these in a command, and it does nothing for the others
+        }
+        ids = [native_id for native_id in dict.fromkeys(native_ids) if native_id not in answers]
+        if ids and action is not Action.CANCEL:
+            answers.update(self._objections(action, ids))
+        able = [native_id for native_id in ids if answers.get(native_id) is None]
+        if able:
+            answers.update(super().control(action, able, signal=signal))
+        return {native_id: answers[native_id] for native_id in native_ids}
+
+    def _objections(self, action: Action, ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
+        """Why it cannot be done to each of these, by the state that the queue shows."""
         try:
             rows = {row.native_id: row for row in self.query(ids).rows}
         except (SchedulerUnavailable, TransportError) as error:
             return dict.fromkeys(ids, error)
-        answers = {native_id: _objection(action, native_id, rows.get(native_id)) for native_id in ids}
-        able = [native_id for native_id in ids if answers[native_id] is None]
-        if able:
-            answers.update(super().control(action, able, signal=signal))
-        return {native_id: answers[native_id] for native_id in ids}
+        return {native_id: _objection(action, native_id, rows.get(native_id)) for native_id in ids}
 
 
 _ALLOWED = {
