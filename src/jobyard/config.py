@@ -155,7 +155,7 @@ class _Reader:
                 text = str(msgspec.convert(value, int | float | str))
                 if key in known:
                     known[key](text)
-                Contact(scheduler="x", options={key: text})  # what any contact refuses: control characters, a bad name
+                Contact(scheduler="x", host="x", options={key: text})  # what any contact refuses: control characters, a bad name
             except (msgspec.ValidationError, InvalidContact, ValueError) as error:
                 self._fault((*path, key), f"{key}: {_lower(error)}")
             options[key] = text

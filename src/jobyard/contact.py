@@ -205,6 +205,8 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             if any(c < " " or c == "\x7f" for c in value):
                 raise InvalidContact(f"option {key} holds a control character: {value!r}")
             _encoded(value, value)
+            if key in SSH_OPTIONS and self.host is None and self.site is None and self.scheduler != "local":
+                raise InvalidContact(f"option {key} is for a host that is reached over ssh, and the contact names none")
         if self.scheduler in _OPTIONS:
             self.check_options()
         else:
@@ -244,8 +246,6 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for key, value in self.options.items():
             if key not in known:
                 raise InvalidContact(_unknown_option(self.scheduler, key, known))
-            if key in SSH_OPTIONS and self.host is None:
-                raise InvalidContact(f"option {key} is for a host that is reached over ssh, and the contact names none")
             try:
                 known[key](value)
             except ValueError as error:

@@ -40,6 +40,7 @@ class HostFolders:
         self._lock = threading.Lock()
         self._path: str | None = None
         self._deployed = False
+        self._tried = False
 
     @property
     def path(self) -> str:
@@ -51,6 +52,16 @@ class HostFolders:
                 answer, _ = self._call("work_open", {"name": node_name(), "files": False})
                 self._path, self._deployed = answer["path"], answer["deployed"]
             return self._path
+
+    def connect_once(self) -> bool:
+        if self._tried:
+            return False
+        self._tried = True
+        try:
+            self._transport.link()
+        except TransportError:
+            return False
+        return True
 
     def home(self) -> str:
         return self._transport.identity.home

@@ -26,6 +26,9 @@ class JobFolders(Protocol):
     def path(self) -> str:
         """The work root: the folder of all of them."""
 
+    def connect_once(self) -> bool:
+        """Where the host was never tried yet, do it now, for those who look once and do not wait; True: that reached it."""
+
     def home(self) -> str:
         """The user's home folder there."""
 

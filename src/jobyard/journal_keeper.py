@@ -196,12 +196,18 @@ class JournalKeeper:
         if self._closed or self.tracker.threaded or not self._threaded or now_s - self._polled_s < POLL_AT_MOST_S:
             return
         self._polled_s = now_s
+        self._step_once()
+
+    def _step_once(self) -> None:
+        """A step of the tracker for who does not wait: a host that was not reached yet is tried, where something is to be known."""
         self.tracker.step()
+        if self.tracker.unfinished and self._work.connect_once():
+            self.tracker.step()
 
     def refresh(self, timeout_s: float) -> None:
         """Take in what receipts and, if it answers in time, the queue say now: for a process that looks once and ends."""
         deadline_s = time.monotonic() + timeout_s
-        self.tracker.step()
+        self._step_once()
         while self.tracker.asking and time.monotonic() < deadline_s:
             time.sleep(0.005)  # the answer comes on a thread that tells nobody
             self.tracker.step()

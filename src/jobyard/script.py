@@ -214,6 +214,10 @@ class WorkRoot:
         """Let go of the folder. Nothing is removed."""
         self._root.close()
 
+    def connect_once(self) -> bool:
+        """JobFolders: this machine was reached always."""
+        return False
+
     def home(self) -> str:
         """The user's home folder."""
         return os.path.expanduser("~")

@@ -11,8 +11,10 @@ if [ -n "$pid" ] && tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "$
     done
     kill -CONT "$pid" 2>/dev/null
     kill "$pid" 2>/dev/null
-    for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
-    kill -9 "$pid" 2>/dev/null
+    for one in $pid $sessions; do
+        for _ in $(seq 100); do kill -0 "$one" 2>/dev/null || break; sleep 0.05; done
+        kill -9 "$one" 2>/dev/null
+    done
 fi
 rm -f "$folder/pid"
 [ "${2:-}" != --purge ] || rm -rf "$folder"

@@ -26,7 +26,8 @@ def place(sshd: Sshd) -> Iterator[Path]:
             "[sites.far]\n"
             f'contact = "standin+ssh://bed?cell={cell.folder}"\n'
             "[sites.far.options]\n"
-            f'path = "{cell.bin}"\nwork_dir = "{folder / "there"}"\nssh_config = "{sshd.config}"\npoll = "0.2"\nconnect_timeout = "60"\n'
+            f'path = "{cell.bin}"\nwork_dir = "{folder / "there"}"\nssh_config = "{sshd.config}"\n'
+            'poll = "0.2"\nconnect_timeout = "60"\n'
         )
         yield folder
 

@@ -144,6 +144,7 @@ def test_jobs_go_on_where_ssh_is_killed(sshd: Sshd, place: Path, tmp_path: Path)
         assert job.state is JobState.RUNNING
         gate.touch()
         assert job.wait(timeout=60).exit_code == 7
+        await_true(lambda: JobState.FAILED in states, "its end is told to who watches, too")
         watch.close()
     assert states[-1] is JobState.FAILED
     assert states.count(JobState.FAILED) == 1
@@ -289,3 +290,15 @@ def test_a_watch_goes_on_over_the_next_connection(sshd: Sshd, tmp_path: Path) ->
         assert transport.connection.links_made == 2
     finally:
         transport.close()
+
+
+def test_who_looks_once_is_told(sshd: Sshd, place: Path, tmp_path: Path) -> None:
+    """A fresh process that does not wait: what the receipts say is known at its first look."""
+    with Session(contact_of(place, sshd.config)) as session:
+        job = session.submit(["/bin/sh", "-c", "exit 5"])
+        job.wait(timeout=60)
+        going = session.submit(["/bin/sh", "-c", f"echo > {tmp_path}/ended"])
+        contact, token = session.contact, going.token
+        await_true((tmp_path / "ended").exists, "it ran")
+    with Session(contact) as again:
+        await_true(lambda: again.job(token).state is JobState.DONE, "its end is known")

@@ -1,4 +1,5 @@
-"""The conformance suite on the stand-in, reached over a real sshd: the user's machine sees nothing but the connection."""
+"""The conformance suite on the stand-in, reached over a real sshd. Every day those areas in which the connection plays a part;
+with FULL=1 all of them."""
 
 from __future__ import annotations
 
@@ -71,6 +72,7 @@ class TestArrays(conformance.Arrays):
     """Array jobs."""
 
 
+@pytest.mark.long
 class TestControl(conformance.Control):
     """Control in each state."""
 
@@ -83,26 +85,32 @@ class TestStreams(conformance.Streams):
     """Input, output, error."""
 
 
+@pytest.mark.long
 class TestEnvironment(conformance.Environment):
     """The environment."""
 
 
+@pytest.mark.long
 class TestHostileBytes(conformance.HostileBytes):
     """Bytes are bytes."""
 
 
+@pytest.mark.long
 class TestLimits(conformance.Limits):
     """Limits of processes."""
 
 
+@pytest.mark.long
 class TestDependencies(conformance.Dependencies):
     """Jobs after jobs."""
 
 
+@pytest.mark.long
 class TestBeginTime(conformance.BeginTime):
     """Jobs not before a moment."""
 
 
+@pytest.mark.long
 class TestPriority(conformance.Priority):
     """Which goes first."""
 
@@ -115,18 +123,22 @@ class TestWaiting(conformance.Waiting):
     """Waiting."""
 
 
+@pytest.mark.long
 class TestCallbacks(conformance.Callbacks):
     """Being told."""
 
 
+@pytest.mark.long
 class TestListing(conformance.Listing):
     """What jobs there are."""
 
 
+@pytest.mark.long
 class TestLaunchers(conformance.Launchers):
     """Launchers and scripts."""
 
 
+@pytest.mark.long
 class TestStaging(conformance.Staging):
     """Files in and out."""
 
@@ -135,9 +147,11 @@ class TestLitter(conformance.Litter):
     """Nothing left behind."""
 
 
+@pytest.mark.long
 class TestCost(conformance.Cost):
     """Nothing that grows."""
 
 
+@pytest.mark.long
 class TestFork(conformance.Fork):
     """Forked children."""

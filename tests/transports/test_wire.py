@@ -1,0 +1,129 @@
+"""Messages between client and helper: frames arrive whole whatever the pieces, and what is none is refused; windows hold."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobyard.node import helper_wire as wire
+
+FRAMES = st.lists(st.tuples(st.integers(1, 11), st.integers(0, 2**32 - 1), st.binary(max_size=300)), max_size=8)
+
+
+def read_all(data: bytes, step: int) -> list[tuple[int, int, bytes]]:
+    """All frames of a stream that comes in pieces."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            for at in range(0, len(data), step):
+                os.write(writing, data[at : at + step])
+        os.close(writing)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        reader, found = wire.FrameReader(reading), []
+        while (frame := reader.read()) is not None:
+            found.append((frame[0], frame[1], bytes(frame[2])))
+        return found
+    finally:
+        os.close(reading)
+        thread.join()
+
+
+@settings(deadline=None)
+@given(FRAMES, st.integers(1, 400))
+def test_frames_arrive_whatever_the_pieces(frames: list[tuple[int, int, bytes]], step: int) -> None:
+    data = b"".join(wire.HEADER.pack(len(payload), number, kind) + payload for kind, number, payload in frames)
+    assert read_all(data, step) == frames
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=400), st.integers(1, 100))
+def test_any_bytes_are_frames_or_refused(data: bytes, step: int) -> None:
+    with contextlib.suppress(wire.WireError):
+        for _, _, payload in read_all(data, step):
+            with contextlib.suppress(wire.WireError):
+                wire.split(payload)
+            with contextlib.suppress(wire.WireError):
+                wire.credited(payload)
+
+
+def test_a_frame_longer_than_any_is_refused() -> None:
+    with pytest.raises(wire.WireError, match="announced"):
+        read_all(wire.HEADER.pack(wire.LONGEST + 1, 1, wire.DATA) + b"x" * 100, 50)
+
+
+def test_a_stream_that_ends_within_a_frame_is_refused() -> None:
+    for end in (3, 12):
+        with pytest.raises(wire.WireError, match="ended"):
+            read_all((wire.HEADER.pack(10, 1, wire.DATA) + b"x" * 10)[:end], 5)
+
+
+@pytest.mark.parametrize("payload", [b"", b"no json\n", b"\xff\n", b"[" * 100_000 + b"\n"])
+def test_what_has_no_json_is_refused(payload: bytes) -> None:
+    with pytest.raises(wire.WireError):
+        wire.split(payload)
+
+
+@given(st.binary())
+def test_any_bytes_pass_as_text(data: bytes) -> None:
+    assert wire.as_bytes(wire.split(wire.head(wire.as_text(data)))[0]) == data
+
+
+def test_more_than_the_window_is_refused() -> None:
+    reading, writing = os.pipe()
+    try:
+        streams = wire.Streams(wire.Sender(writing), 1, window=1000)
+        streams.arrived(b"\1" + b"x" * wire.BLOCK)  # one block may have been on its way
+        with pytest.raises(wire.WireError, match="window"):
+            streams.arrived(b"\1" + b"x" * wire.BLOCK)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_sender_waits_for_what_was_consumed() -> None:
+    """So much is under way as the window says, and never more."""
+    reading, writing = os.pipe()
+    sending = wire.Streams(wire.Sender(writing), 7, window=1000)
+    taking = wire.Streams(wire.Sender(writing), 7, window=1000)
+    done = threading.Event()
+
+    def send() -> None:
+        assert sending.send(0, b"x" * 10_000)
+        done.set()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        reader, under_way, total = wire.FrameReader(reading), 0, 0
+        while total < 10_000:
+            frame = reader.read()
+            assert frame is not None
+            kind, number, payload = frame
+            assert number == 7
+            if kind == wire.CREDIT:
+                stream, count = wire.credited(payload)
+                sending.give(stream, count)
+                continue
+            taking.arrived(payload)
+            under_way += len(payload) - 1
+            total += len(payload) - 1
+            assert under_way <= 1000
+            came = taking.next(0)
+            assert came is not None
+            under_way -= len(came[1])
+            taking.consumed(came[0], len(came[1]))
+        assert done.wait(10)
+    finally:
+        sending.stop()
+        thread.join()
+        os.close(reading)
+        os.close(writing)
