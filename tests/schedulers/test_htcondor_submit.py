@@ -105,6 +105,7 @@ def test_a_plain_job() -> None:
         ({"begin_at": 1e9 + 0.2}, {"+JobyardBeginAt": "1000000001", "requirements": "(time() >= 1000000001)"}),
         ({"attributes": {"htcondor.+ProjectName": '"x"', "slurm.constraint": "gpu"}}, {"+ProjectName": '"x"'}),
         ({"attributes": {"condor.request_disk": "1G"}}, {"request_disk": "1G"}),
+        ({"attributes": {"htcondor.want_graceful_removal": ""}}, {"want_graceful_removal": "True"}),
         (
             {"attributes": {"htcondor.requirements": "HasX || true"}, "begin_at": 5e8},
             {"requirements": "(HasX || true) && (time() >= 500000000)"},
@@ -247,7 +248,6 @@ def test_what_it_cannot_honour(fields: dict[str, Any], field: str) -> None:
         ({"attributes": {"condor.Queue": "3"}}, "attributes['htcondor.Queue']"),
         ({"attributes": {"htcondor.request_disk": "1\nqueue 3"}}, "attributes['htcondor.request_disk']"),
         ({"attributes": {"htcondor.request_disk": "1 \\"}}, "attributes['htcondor.request_disk']"),
-        ({"attributes": {"htcondor.request_disk": " "}}, "attributes['htcondor.request_disk']"),
         ({"attributes": {"htcondor.no such": "1"}}, "attributes['htcondor.no such']"),
     ],
 )

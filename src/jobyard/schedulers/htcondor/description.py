@@ -99,8 +99,12 @@ def check(scheduler: str, job: JobDescription) -> None:
 
 
 def _attributes(job: JobDescription) -> dict[str, str]:
-    """Submit commands given as attributes, those for other schedulers left out."""
-    return {name.partition(".")[2]: value for name, value in job.attributes.items() if name.lower().startswith(PREFIXES)}
+    """Submit commands given as attributes, those for other schedulers left out. One without a value is a flag."""
+    return {
+        name.partition(".")[2]: value.strip() or "True"
+        for name, value in job.attributes.items()
+        if name.lower().startswith(PREFIXES)
+    }
 
 
 def _check_attribute(scheduler: str, name: str, value: str) -> None:
@@ -111,8 +115,6 @@ def _check_attribute(scheduler: str, name: str, value: str) -> None:
         raise InvalidJob(f"{scheduler}: the submit command {name} belongs to jobyard; use {instead} instead", field=field)
     if any((c < " " and c != "\t") or c == "\x7f" for c in value) or value.rstrip().endswith("\\"):
         raise InvalidJob(f"{scheduler}: {name} must fit on one line: {value!r}", field=field)
-    if not value.strip():
-        raise InvalidJob(f"{scheduler}: {name} has no value; write what would follow '=' in a submit description", field=field)
 
 
 def _bare(name: str) -> str:
