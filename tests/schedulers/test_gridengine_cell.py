@@ -449,8 +449,8 @@ def follow(commands: Commands, clients: int, jobs_each: int, wait_s: float) -> i
 
 def test_twenty_processes_ask_no_more_than_one(commands: Commands, yard: Path) -> None:
     """1,000 jobs of twenty processes, and 50 of one: one question an interval, whoever asks it."""
-    alone = follow(commands, 1, 50, 15)
-    together = follow(commands, 20, 50, 15)
+    alone = follow(commands, 1, 50, 10)
+    together = follow(commands, 20, 50, 10)
     assert alone >= 3
     assert together <= alone + 1, f"{together} queries by twenty processes, {alone} by one"
 
