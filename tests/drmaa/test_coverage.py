@@ -93,7 +93,7 @@ CASES = {
 # Those that cannot run on the embedded scheduler, and why.
 REASONS = {
     "ST_ATTRIBUTE_CHECK category, native": "the embedded scheduler has no options of its own: they are refused, "
-    "test_control::test_what_the_embedded_scheduler_has_not; on real ones they arrive, test_own_commands::test_native_options_arrive",
+    "test_control::test_what_the_embedded_scheduler_has_not; real ones have them: test_own_commands::test_native_options_arrive",
     "ST_ATTRIBUTE_CHECK mail": "it sends none: refused, as above; several addresses are test_describe::test_mail",
     "ST_RESERVATION_FINISH_ORDER": "of Grid Engine's scheduling, not of DRMAA",
     "ST_BACKFILL_FINISH_ORDER": "of Grid Engine's scheduling, not of DRMAA",
