@@ -236,7 +236,10 @@ class Priority:
         if features.whole is None:
             return
         whole, log = dict(features.whole), tmp_path / "log"
+        # All wait before the first can begin: a scheduler that tries a job as it comes in (Slurm) may start it before its turn.
+        blocker = session.submit(jobs.gated(tmp_path / "gate"), **whole)
         waiting = [session.submit(jobs.append(log, str(n)), **whole) for n in range(5)]
-        session.wait_all(waiting, timeout=5 * features.deadline_s)
+        open_gate(tmp_path / "gate")
+        session.wait_all([blocker, *waiting], timeout=6 * features.deadline_s)
         eventually(log.exists, features.deadline_s, "they ran")
         assert [line.split()[1] for line in log.read_text().splitlines()] == list("0011223344")
