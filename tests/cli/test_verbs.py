@@ -431,6 +431,22 @@ def test_schedulers_tell_what_each_can_do(here: Shell) -> None:
     assert done.stderr.startswith(b"jobyard: there is no scheduler 'nonsense'")
 
 
+def test_schedulers_are_listed_where_several_are_here_and_none_is_chosen(yard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobyard.schedulers import known
+
+    programs = yard / "programs"
+    programs.mkdir()
+    for name in ("slurm", "gridengine"):
+        for program in known()[name].programs:
+            (programs / program).write_text("#!/bin/sh\nexit 1\n")
+            (programs / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    shown = Shell(yard, "")
+    found = {str(item["name"]): item for item in shown.data("schedulers")}
+    assert not any(item["used"] for item in found.values())
+    assert found["slurm"]["here"] is found["gridengine"]["here"] is True
+
+
 def test_doctor_finds_nothing_wrong_and_changes_nothing(here: Shell, yard: Path) -> None:
     before = sorted(yard.rglob("*"))
     found = {str(item["what"]): item for item in here.data("doctor")}

@@ -25,12 +25,17 @@ def command(contact: str | None, names: tuple[str, ...], as_json: bool) -> int:
     With NAME, all that one can do.
     """
     from ..config import resolve
+    from ..errors import AmbiguousContact
     from ..schedulers import find_known, is_here, known
     from .output import print_json, print_table
 
     # The stand-in is for tests of jobyard itself; it is shown to who asks for it.
     chosen = [find_known(name) for name in names] or [entry for entry in known().values() if entry.name != "standin"]
-    used = resolve(contact).scheduler
+    used: str | None
+    try:
+        used = resolve(contact).scheduler
+    except AmbiguousContact:
+        used = None  # several are here and none was chosen: the list is what one chooses from
     data = [_data(entry, here=is_here(entry), used=entry.name == used) for entry in chosen]
     if as_json:
         print_json(data)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -115,6 +115,7 @@ _TABLE = {
         ),
     )
 }
+_REMOTE = "jobyard.schedulers.remote:over_ssh"  # lets what a factory made work on another host
 _ALIASES = {alias: entry.name for entry in _TABLE.values() for alias in entry.aliases}
 
 
@@ -160,20 +161,18 @@ def open_scheduler(contact: Contact) -> Scheduler:
     entry = find_known(contact.scheduler)
     if not entry.target:
         raise NoScheduler(f"{entry.name} ({entry.title}) is known, but this release has no adapter for it yet")
-    factory = _factory(entry.target)
+    factory: Callable[[Path, Mapping[str, str]], Scheduler] = _load(entry.target)
     # Here at the latest: an adapter from elsewhere tells its options (contact.register_options) when it is imported.
     msgspec.structs.replace(contact, scheduler=entry.name).check_options()
     made = factory(state_dir(), contact.options)
     if contact.host is not None:
-        from .remote import over_ssh
-
-        over_ssh(made, contact)
+        _load(_REMOTE)(made, contact)
     return made
 
 
-def _factory(target: str) -> Callable[[Path, Mapping[str, str]], Scheduler]:
+def _load(target: str) -> Any:
+    """What "module:name" says: adapters stand above this table, which knows them by name alone."""
     import importlib
 
     module, _, attribute = target.partition(":")
-    factory: Callable[[Path, Mapping[str, str]], Scheduler] = getattr(importlib.import_module(module), attribute)
-    return factory
+    return getattr(importlib.import_module(module), attribute)
