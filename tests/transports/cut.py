@@ -6,12 +6,14 @@ how many bytes went up and down.
 
 import os
 import selectors
+import signal
 import socket
 import sys
 
 
 def main() -> None:
     port, way, at, armed, log = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ssh sends it as it ends; the end of its pipe says the same
     there = socket.create_connection(("127.0.0.1", port))
     counts = {"up": 0, "down": 0}
     cutting = os.path.exists(armed)
