@@ -255,8 +255,11 @@ class Receiver(object):
 
     def _head(self, view: "memoryview") -> "memoryview":
         """The line of the next record; what is behind it."""
-        block = bytes(view[:_LONGEST_LINE])
+        block = bytes(view[:1024])
         end = block.find(b"\n")
+        if end < 0 and len(view) > len(block):
+            block = bytes(view[:_LONGEST_LINE])
+            end = block.find(b"\n")
         self._held += block if end < 0 else block[:end]
         if len(self._held) > _LONGEST_LINE:
             raise TransferError("a record's line is too long")
