@@ -92,7 +92,7 @@ def test_a_job_gets_its_own_environment_folder_and_output(bench: Bench, monkeypa
 
 def test_relative_names_of_streams_lie_in_the_jobs_folder(cell: Cell, tmp_path: Path) -> None:
     (tmp_path / "job.sh").write_text("#!/bin/sh\necho out; echo err >&2\n")
-    argv = [cell.bin / "standin-submit", "--out=o.txt", "--err=e.txt", "job.sh"]
+    argv = [str(cell.bin / "standin-submit"), "--out=o.txt", "--err=e.txt", "job.sh"]
     subprocess.run(argv, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     eventually(lambda: (tmp_path / "e.txt").exists() and (tmp_path / "e.txt").read_text() == "err\n", "the job ran")
     assert (tmp_path / "o.txt").read_text() == "out\n"
