@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import bed_cases
 from hidden_schedulers import without_schedulers
 
 _VARIABLES = ("JOBYARD_CONTACT", "JOBYARD_STATE_DIR", "JOBYARD_WORK_DIR", "JOBYARD_CONFIG")
 
+
+# How long an example takes says more of what else the machine does than of the code; timing belongs in `make bench`.
+settings.register_profile("jobyard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("jobyard")
 
 _LINKS = pytest.StashKey[Path | None]()
 

@@ -1,8 +1,9 @@
 """Who has booked what: jobs that run, jobs handed to the spawner ahead of free places, and places that pass from one to the next.
 
 Bookings are of a kind where nothing but cores and memory is needed: the next job of a kind may take over the place of one that
-ends, and the spawner lets it do so by itself. The server follows from the records of the ring. A *credit* is a place whose job
-has ended and which, as far as the server can know, the spawner has given to the next job of its kind.
+ends, and the spawner lets it do so by itself. The record of the ending says whether it did; nothing is inferred from what either
+half may have known at that time. A *credit* is a place that passed to a job whose start has not been read yet; it is negative for
+a moment where the start was read before the ending. What the spawner is told to start besides (``to_go``) it says it has, or not.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Bookings:
         self._needs: dict[int, Need] = {}
         self._ahead: dict[int, dict[int, Job]] = {}  # by kind: handed over, not started
         self._credit: dict[int, int] = {}  # by kind
+        self._gone: dict[int, int] = {}  # by kind: places of which the spawner has not said yet whether a job took them
         self._at_spawner: dict[int, int] = {}  # by kind: jobs that run there, or start at once
 
     def kind(self, job: Job) -> int:
@@ -64,22 +66,30 @@ class Bookings:
         return gpus
 
     def unbook(self, job: Job) -> None:
-        """A job has ended, or was recalled: its place is free, or the next one's."""
+        """A job has ended, or was recalled: its place is free, unless it passed to the next one."""
         run = job.run
         assert run is not None
-        kind = run.kind
-        if self._ahead.get(kind, {}).pop(job.number, None) is not None or self._booked.pop(job.number, None) is None:
+        if self._ahead.get(run.kind, {}).pop(job.number, None) is not None or not self._leave(job, run.kind):
             return
+        self.machine.release(job.need, run.gpus)
+        if job.cap is not None:
+            job.batch.running -= 1
+
+    def passed(self, job: Job) -> None:
+        """A job has ended, and the spawner gave its place to the next of its kind."""
+        run = job.run
+        assert run is not None
+        if self._leave(job, run.kind):
+            self._credit[run.kind] = self._credit.get(run.kind, 0) + 1
+
+    def _leave(self, job: Job, kind: int) -> bool:
+        if self._booked.pop(job.number, None) is None:
+            return False
         if self._at_spawner.get(kind):
             self._at_spawner[kind] -= 1
             if not self._at_spawner[kind]:
                 del self._at_spawner[kind]  # kinds can be as many as jobs
-        if kind and len(self._ahead.get(kind, ())) > self._credit.get(kind, 0):
-            self._credit[kind] = self._credit.get(kind, 0) + 1
-        else:
-            self.machine.release(job.need, run.gpus)
-        if job.cap is not None:
-            job.batch.running -= 1
+        return True
 
     def take_over(self, job: Job) -> None:
         """The spawner started a job that it had been handed ahead."""
@@ -92,7 +102,7 @@ class Bookings:
             self._at_spawner[kind] = self._at_spawner.get(kind, 0) + 1
 
     def settle(self) -> None:
-        """Free the places that nobody is left to take over: jobs were recalled, or removed, in the meantime."""
+        """Free the places that nobody is left to take over: the jobs to which they had passed were recalled."""
         for kind, credit in list(self._credit.items()):
             there = len(self._ahead.get(kind, ()))
             while credit > there:
@@ -115,11 +125,24 @@ class Bookings:
         found = []
         for kind, waiting in self._ahead.items():
             need = self._needs[kind]
-            while self._credit.get(kind, 0) < len(waiting) and need.within(self.machine.free):
+            while self._credit.get(kind, 0) + self._gone.get(kind, 0) < len(waiting) and need.within(self.machine.free):
                 self.machine.book(need)
-                self._credit[kind] = self._credit.get(kind, 0) + 1
+                self._gone[kind] = self._gone.get(kind, 0) + 1
                 found.append(kind)
         return found
+
+    def went(self, kind: int, used: bool | None) -> None:
+        """What the spawner says of a place of ``to_go``: a job that lay ahead took it, or none was left. None: it died, and all its
+        places are accounted for."""
+        if used is None:
+            return
+        self._gone[kind] -= 1
+        if not self._gone[kind]:
+            del self._gone[kind]
+        if used:
+            self._credit[kind] = self._credit.get(kind, 0) + 1
+        else:
+            self.machine.release(self._needs[kind], None)
 
     def window(self) -> list[tuple[int, Need, int]]:
         """(kind, need, how many more) that may be handed over ahead: of the kinds that run at the spawner."""
@@ -138,12 +161,15 @@ class Bookings:
     # Spawners that die --------------------------------------------------------------------------------------------------
 
     def spawner_lost(self) -> None:
-        """Its jobs are accounted for by somebody else from now on: no credit, no window."""
+        """Its jobs are accounted for by somebody else from now on: no credit, no window. Its words on places are not awaited."""
         for kind, ahead in self._ahead.items():
-            for _ in range(self._credit.get(kind, 0)):
+            places = self._credit.pop(kind, 0) + self._gone.get(kind, 0)
+            for _ in range(places):
                 self.machine.release(self._needs[kind], None)
-            self._credit[kind] = 0
+            for _ in range(-places):  # a start was read, and the ending whose place it took never will be
+                self.machine.book(self._needs[kind])
             ahead.clear()
+        self._gone.clear()
         self._at_spawner.clear()
 
     def found(self, job: Job) -> None:

@@ -11,6 +11,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SubmitError, UnsupportedAttribute
@@ -21,7 +22,7 @@ from .jobs import CANCEL, ENDING, HOLD, MEMORY, MET, MOST_DEPENDENCIES, REQUEUE,
 from .protocol import CANCELLED, DONE, FAILED, QUEUED, RUNNING, SUSPENDED, encode_ending
 from .queue import Need, Queue
 from .reasons import not_started
-from .ring import END, FAIL, PID, SPAWNING, Record
+from .ring import END, FAIL, PASSED, PID, SPAWNING, Record
 from .shepherded import ending_of, first_state, stages_of, usage_of, wait_status
 
 if TYPE_CHECKING:
@@ -151,10 +152,8 @@ class Engine:
         bookings = self.bookings
         bookings.settle()
         for kind in bookings.to_go():
-            link.say("go", kind, 1)
-        if not len(self.queue):
-            return
-        if self.machine.free.cores > 0:
+            link.ask("go", kind, partial(bookings.went, kind))
+        if len(self.queue) and self.machine.free.cores > 0:
             for job in self.queue.choose(self.machine.free, bookings.running(), kernel.boot_now()):
                 self._hand(job, bookings.kind(job))
         # While jobs are being recalled it is not known which places are taken, so none are promised.
@@ -216,11 +215,14 @@ class Engine:
             run = job.run
             run.pid, run.took_s = record.pid, record.user_us / 1e6
             self.begun(job)
-        elif kind == END:
-            self.ended(job, record.at, record.status, record[9:18])
-        elif kind == FAIL:
+        else:
             self.bookings.take_over(job)
-            self.failed_to_start(job, record.at, record.flags, record.errno)
+            if record.flags & PASSED:
+                self.bookings.passed(job)
+            if kind == END:
+                self.ended(job, record.at, record.status, record[9:18])
+            elif kind == FAIL:
+                self.failed_to_start(job, record.at, record.flags & ~PASSED, record.errno)
 
     def begun(self, job: Job) -> None:
         """It runs."""

@@ -16,7 +16,7 @@ import os
 import struct
 from typing import NamedTuple
 
-__all__ = ["DIRECTORY", "END", "FAIL", "PID", "PROGRAM", "SPAWNING", "STDERR", "STDIN", "STDOUT", "Record", "Ring"]
+__all__ = ["DIRECTORY", "END", "FAIL", "PASSED", "PID", "PROGRAM", "SPAWNING", "STDERR", "STDIN", "STDOUT", "Record", "Ring"]
 
 # Kinds of records.
 SPAWNING, PID, END, FAIL = 1, 2, 3, 4
@@ -24,6 +24,8 @@ SPAWNING, PID, END, FAIL = 1, 2, 3, 4
 DIRECTORY, STDIN, STDOUT, STDERR, PROGRAM = 1, 2, 3, 4, 5
 # Flags of END: these default streams were kept under the job's own name.
 KEPT_OUT, KEPT_ERR = 1, 2
+# In the flags of END and FAIL: the job's place passed to the next of its kind.
+PASSED = 64
 
 _FIELDS = struct.Struct("=BBHiQddiIQQQIIIIIIQ")
 RECORD_BYTES = _FIELDS.size

@@ -420,7 +420,7 @@ class Server:
         if engine.hand_over:
             self._hand(engine.hand_over, "run")
         if engine.hand_ahead:
-            self._hand(engine.hand_ahead, "ahead", self.link.ring.position)
+            self._hand(engine.hand_ahead, "ahead")
         acts, engine.after_commit = engine.after_commit, []
         replies, self.replies = self.replies, []
         told, engine.told = engine.told, []

@@ -20,7 +20,7 @@ from . import kernel
 from .children import GROUP, Child, Children, signal_sessions
 from .launch import Launcher, NotStartedError
 from .paths import StateFolder
-from .ring import FAIL, PID, SPAWNING, Ring
+from .ring import FAIL, PASSED, PID, SPAWNING, Ring
 from .streams import Slots
 from .wire import Frames, frame
 
@@ -39,7 +39,6 @@ IGNORED = (
     signal.SIGTTOU,
 )
 SWEEP_S = 1.0
-FREED_KEPT = 100
 PEAK_MARGIN_KIB = 1024  # the kernel's counters are that far apart
 
 
@@ -62,7 +61,7 @@ class Spawner:
         self._starts: deque[list[Any]] = deque()
         self._ends: list[tuple[Any, int, int, float]] = []  # reference, number, signal, grace: asked for, not yet done
         self._ahead: dict[int, deque[list[Any]]] = {}
-        self._freed: dict[int, list[int]] = {}  # by kind: records that freed a place for which no job was there
+        self._taking: set[int] = set()  # of those in _starts: jobs that lay ahead, and have a place that passed to them
         self._leftovers: dict[int, float] = {}  # sessions whose leader was ended by us -> when the others are killed
         self._peak_kib = kernel.own_peak_kib()
         self._dry = False
@@ -142,25 +141,29 @@ class Spawner:
         if what == "run":
             self._starts.extend(message[1])
         elif what == "ahead":
-            for item in message[2]:
+            for item in message[1]:
                 self._ahead.setdefault(item[3], deque()).append(item)
-            self._catch_up(message[1], {item[3] for item in message[2]})
         elif what == "go":
-            waiting = self._ahead.get(message[1])
-            for _ in range(message[2]):
-                if waiting:
-                    self._starts.append(waiting.popleft())
+            following = self._following(message[2])
+            if following is not None:
+                self._take(following)
+            self._say(["done", message[1], following is not None])
         elif what == "environment":
             self.launcher.learn(message[1], message[2])
         elif what == "forget":
             self.launcher.forget({item[2] for waiting in [*self._ahead.values(), self._starts] for item in waiting})
         elif what == "recall":
-            wanted = set(message[2])
-            recalled: list[int] = []
+            wanted, recalled, kinds = set(message[2]), list[int](), list[int]()
             for waiting in [*self._ahead.values(), self._starts]:
                 for item in [item for item in waiting if item[0] in wanted]:
                     waiting.remove(item)
                     recalled.append(item[0])
+                    if item[0] in self._taking:
+                        self._taking.remove(item[0])
+                        kinds.append(item[3])
+            for kind in kinds:  # where nobody follows, the server sees that the place is nobody's
+                if (following := self._following(kind)) is not None:
+                    self._take(following)
             self._say(["recalled", message[1], recalled])
         elif what == "signal":
             for number, signum, whom in message[2]:
@@ -188,27 +191,24 @@ class Spawner:
         for reference, *_ in asked:
             self._say(["done", reference])
 
-    def _catch_up(self, position: int, kinds: set[int]) -> None:
-        """Jobs came for places that had become free before: those of which the server knew nothing (it had read the ring up to
-        ``position``) are theirs; of the others it has disposed already."""
-        for kind in kinds:
-            waiting = self._ahead[kind]
-            for freed in self._freed.pop(kind, ()):
-                if freed >= position and waiting:
-                    self._starts.append(waiting.popleft())
-
-    def _free(self, kind: int, position: int) -> None:
-        """A place is free, told by the record at ``position``; the next job of its kind takes it."""
-        waiting = self._ahead.get(kind)
+    def _following(self, kind: int) -> list[Any] | None:
+        """The next job that lies ahead of a place of that kind. Where there is none, the server must hear of the place."""
+        waiting = self._ahead.get(kind) if kind else None
         if waiting:
-            self._starts.append(waiting.popleft())
-            return
+            return waiting.popleft()
         self._dry = True
-        if kind:
-            freed = self._freed.setdefault(kind, [])
-            freed.append(position)
-            if len(freed) > FREED_KEPT:
-                self._freed[kind] = [one for one in freed if one >= self.ring.tail]
+        return None
+
+    def _take(self, item: list[Any]) -> None:
+        self._taking.add(item[0])
+        self._starts.append(item)
+
+    def _fail(self, kind: int, number: int, what: int, error: int, pid: int = 0) -> None:
+        """A job could not be started; the next takes its place."""
+        following = self._following(kind)
+        self.ring.write(FAIL, what | (PASSED if following else 0), error, pid, number, time.time())
+        if following is not None:
+            self._take(following)
 
     def _say(self, message: list[Any]) -> None:
         self._out.append(frame(message))
@@ -228,17 +228,18 @@ class Spawner:
     def _start(self, item: list[Any]) -> None:
         number, _, _, kind, _, _ = item
         ring, stream = self.ring, 0
+        self._taking.discard(number)
         try:
             prepared = self.launcher.prepare(item)
         except NotStartedError as failure:
-            self._free(kind, ring.write(FAIL, failure.what, failure.errno, 0, number, time.time()))
+            self._fail(kind, number, failure.what, failure.errno)
             return
         if prepared.default_streams:
             try:
                 stream = self.slots.take()
             except OSError as error:  # the disk is full, or the folder went
                 prepared.close()
-                self._free(kind, ring.write(FAIL, 0, error.errno or errno.EIO, 0, number, time.time()))
+                self._fail(kind, number, 0, error.errno or errno.EIO)
                 return
             prepared.use(self.slots.paths[stream])
         began, booted = time.time(), kernel.boot_now()
@@ -248,7 +249,7 @@ class Spawner:
         except NotStartedError as failure:
             if stream:
                 self.slots.give_back(stream)
-            self._free(kind, ring.write(FAIL, failure.what, failure.errno, 0, number, time.time()))
+            self._fail(kind, number, failure.what, failure.errno)
             return
         took = int((kernel.boot_now() - booted) * 1e6) + 1
         ring.write(PID, 0, 0, pid, number, began, booted, 0, stream, took)
@@ -270,25 +271,25 @@ class Spawner:
         if found is None:
             return
         # The next of its kind starts first: what is left to do for this one is done while that one runs.
-        waiting = self._ahead.get(child.kind)
-        passed = bool(waiting) and child.kind != 0 and not self._starts and self.ring.room()
-        if waiting and passed:
-            self._start(waiting.popleft())
+        following = self._following(child.kind)
+        passed = PASSED if following is not None else 0
+        if following is not None:
+            if self._starts or not self.ring.room():
+                self._take(following)
+            else:
+                self._start(following)
         flags = self.slots.finish(child.stream, child.number, alone=self.children.alone()) if child.stream else 0
         fault = read_fault(child)
         now = time.time()
         if found[3] > self._peak_kib + PEAK_MARGIN_KIB:
             self._peak_kib = kernel.own_peak_kib()
         if fault is not None:
-            position = self.ring.write(FAIL, fault[0], fault[1], child.pid, child.number, now)
+            self.ring.write(FAIL, fault[0] | passed, fault[1], child.pid, child.number, now)
         else:
-            position = self.ring.write_end(
-                flags, child.pid, child.number, now, found[0], child.stream, own_usage(found, self._peak_kib)
-            )
+            usage = own_usage(found, self._peak_kib)
+            self.ring.write_end(flags | passed, child.pid, child.number, now, found[0], child.stream, usage)
         os.waitpid(child.pid, 0)
         self.children.forget(child)
-        if not passed:
-            self._free(child.kind, position)
 
 
 def own_usage(found: tuple[int, ...], peak_kib: int) -> tuple[int, ...]:
