@@ -30,14 +30,16 @@ chmod 755 "$room" "$room/runs"
 
 # A copy of the tree, for this run alone.
 run=$(mktemp -d "$room/runs/$bed.XXXXXX")
-trap 'rm -rf "$run"' EXIT
+# The tests' own folders lie elsewhere: beside a tree that was just removed, this kind of file system is slow to make new files.
+tmp=$(mktemp -d /tmp/bed.XXXXXX)
+trap 'rm -rf "$run" "$tmp"' EXIT
 (cd "$project" && { tar -c --exclude=__pycache__ --exclude=.pytest_cache --exclude=bench/out src tests docs examples bench tools testbeds \
     pyproject.toml README.md CHANGELOG.md Makefile LICENSE* .ci || [ $? = 1 ]; }) | tar -x -C "$run"  # 1: a file was edited meanwhile
-mkdir -p "$run/tmp"
+chown "$user" "$tmp"
 chown -R "$user" "$run"
 chmod 755 "$run"
 
-settings=(HOME="/home/$user" USER="$user" LOGNAME="$user" SHELL=/bin/bash LANG=C.UTF-8 TMPDIR="$run/tmp" JOBYARD_BED="$bed"
+settings=(HOME="/home/$user" USER="$user" LOGNAME="$user" SHELL=/bin/bash LANG=C.UTF-8 TMPDIR="$tmp" JOBYARD_BED="$bed"
     PYTHONPATH="$run/src" PYTHONDONTWRITEBYTECODE=1 FULL="${FULL:-}")
 path=$room/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
 case $bed in
@@ -65,6 +67,6 @@ if [ "${1:-}" = --shell ]; then
     shift
     command=("$@")
 else
-    command=("$room/venv/bin/python" -m pytest -p no:cacheprovider --basetemp "$run/tmp/pytest" "$@")
+    command=("$room/venv/bin/python" -m pytest -p no:cacheprovider --basetemp "$tmp/pytest" "$@")
 fi
 env -i "${settings[@]}" setpriv --reuid "$user" --regid "$user" --init-groups -- "${command[@]}"

@@ -16,5 +16,7 @@ tail -n 1 "$room/build.log"
 "$python" -m venv "$room/venv"
 "$python" tools/groups.py test >"$room/wanted.txt"
 "$room/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$room"/dist/*.whl --requirement "$room/wanted.txt"
+# What runs on lookalikes of other schedulers' commands says nothing more of the wheel than what runs on the stand-in.
 # -P: the working directory stays off the path, so nothing but the wheel can be imported as jobyard.
-JOBYARD_TEST_INSTALLED="$room/venv" "$room/venv/bin/python" -P -m pytest -p no:cacheprovider -n 4 --dist loadscope "$@"
+JOBYARD_TEST_INSTALLED="$room/venv" "$room/venv/bin/python" -P -m pytest -p no:cacheprovider -n 4 --dist loadscope \
+    --ignore-glob='*/lookalikes/test_*_conformance.py' "$@"

@@ -127,7 +127,7 @@ def test_make_lists_its_targets() -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not here; every target needs it")
     done = subprocess.run(["make", "-C", str(ROOT), "--no-print-directory", "help"], capture_output=True, text=True, check=True)
-    for target in ("demo", "test", "lint", "types", "bench", "test-installed"):
+    for target in ("demo", "test", "testbeds", "test-schedulers", "lint", "types", "bench", "test-installed"):
         assert f"make {target} " in done.stdout
 
 
@@ -143,9 +143,9 @@ def test_ci_runs_every_step_and_ends_with_1_if_any_failed(tmp_path: Path, broken
         check=False,
     )
     assert done.returncode == status
-    steps = ["test", "lint", "types", "test-installed"]
+    steps = ["test", "lint", "types", "test-installed", "test-schedulers"]
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("made ")] == steps
     summary = done.stdout.partition("==== in short\n")[2]
-    assert [line.split() for line in summary.splitlines()[:4]] == [[step, "made", step] for step in steps]
+    assert [line.split() for line in summary.splitlines()[: len(steps)]] == [[step, "made", step] for step in steps]
     assert (f"failed: {broken}\n" in summary) == bool(broken)
     assert list(tmp_path.iterdir()) == [programs]

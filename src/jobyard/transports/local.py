@@ -113,10 +113,13 @@ class LocalTransport:
         environment = dict(os.environb)
         environment.update((os.fsencode(name), os.fsencode(value)) for name, value in self._extra.items())
         if command.without:
-            environment = {name: value for name, value in environment.items() if not named(os.fsdecode(name), command.without)}
+            exact = {os.fsencode(name) for name in command.without}
+            prefixes = tuple(name for name in exact if name.endswith(b"_"))
+            environment = {
+                name: value for name, value in environment.items() if name not in exact and not name.startswith(prefixes)
+            }
         environment.update((os.fsencode(name), os.fsencode(value)) for name, value in command.environment.items())
         argv = [os.fsencode(word) for word in command.argv]
-        shown = shown_command(command.argv)
         try:
             return subprocess.Popen(
                 argv,
@@ -130,7 +133,7 @@ class LocalTransport:
                 bufsize=0,
             )
         except OSError as error:
-            directory = command.directory
+            shown, directory = shown_command(command.argv), command.directory
             if directory is not None and error.filename in (directory, os.fsencode(directory)):
                 raise CommandRefused(
                     f"{self.name}: {shown} cannot be run in {printable(directory)}: {error.strerror}; make it, or choose another"
@@ -146,7 +149,7 @@ class LocalTransport:
                 ) from error
             raise CommandRefused(f"{self.name}: {shown} cannot be run: {error.strerror}; check its mode and its words") from error
         except ValueError as error:
-            raise CommandRefused(f"{self.name}: {shown} cannot be run: {error}") from error
+            raise CommandRefused(f"{self.name}: {shown_command(command.argv)} cannot be run: {error}") from error
 
     def _program(self, name: bytes, path: bytes | None) -> bytes | None:
         """Where a program was found last, if it still is there: looking through PATH each time takes as long as a small program."""
