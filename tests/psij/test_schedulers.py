@@ -208,3 +208,31 @@ def test_capabilities_are_the_adapters(opened: Opener) -> None:
     executor = opened()
     assert executor.capabilities == {str(action) for action in executor._link().session.capabilities.actions}
     assert isinstance(executor._scheduler(), jobyard.CommandScheduler)
+
+
+def test_information_is_what_accounting_says(opened: Opener, executor_name: str) -> None:
+    if executor_name != "slurm":
+        pytest.skip("compares with Slurm's sacct")
+    executor = opened()
+    job = Job(shell("exit 2", name="told"))
+    executor.submit(job)
+    finished(job)
+    info = job.info()
+    argv = ["sacct", "-X", "-n", "-P", "-j", str(job.native_id), "-o", "JobName,User,Partition,NodeList,ExitCode,Submit,Start,End"]
+    deadline = time.monotonic() + LONG.total_seconds()
+    while True:  # accounting comes later
+        said = subprocess.run(
+            argv, env={**os.environ, "SLURM_TIME_FORMAT": "%s"}, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.strip()
+        if said and said.rpartition("|")[2].isdigit():
+            break
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+    name, user, partition, nodes, code, *times = said.split("|")
+    assert (info.user, f"{info.exit_code}:0") == (user, code)
+    assert name in (info.name, "allocation")  # which sacct of 22.05 says of a job that has just ended
+    assert info.queue in (None, partition)
+    assert info.hosts
+    assert nodes
+    for ours, theirs in zip((info.submit_time, info.start_time, info.end_time), times, strict=True):
+        assert ours == pytest.approx(float(theirs), abs=2)
