@@ -53,7 +53,7 @@ def questions(session: Session) -> int:
 def wait_for_questions(session: Session, count: int) -> None:
     """Until so many more were asked; what watches them is the tracker's own thread."""
     wanted, waited = questions(session) + count, threading.Event()
-    for _ in range(600):
+    for _ in range(1500):
         if questions(session) >= wanted:
             return
         waited.wait(0.1)

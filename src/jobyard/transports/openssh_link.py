@@ -328,7 +328,9 @@ class Link:
             self.sender.send(wire.REQ, number, wire.head({"op": op, "window": self.window, **arguments}), raw)
         except OSError as error:
             self.forget(pending)
-            raise LinkLost(f"{self.name}: the connection ended") from error
+            lost = LinkLost(f"{self.name}: the connection ended")
+            self.abort(lost)  # whoever tries again must not find it alive, though its reader has not seen the end yet
+            raise lost from error
         except BaseException:  # Ctrl-C, perhaps within a message: no other can follow it
             self.forget(pending)
             self.abort()
