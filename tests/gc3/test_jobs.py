@@ -60,7 +60,8 @@ def test_a_whole_life(either: Any, tmp_path: Path) -> None:
     assert ended(either, app).returncode == 0
     assert either.get_results(app, tmp_path / "o").copied == ["data/in.txt", "log/out"]
     assert (tmp_path / "o" / "data" / "in.txt").read_text() == "one\n"
-    assert told == ["submitted", "running", "terminating"]
+    assert told[-2:] == ["running", "terminating"]
+    assert told[:-2] in ([], ["submitted"])  # a look may come after it began
     assert list(record.timestamp) == ["NEW", "SUBMITTED", "RUNNING", "TERMINATING"]
     either.free(app)
     assert not os.path.exists(os.path.dirname(record.ssh_remote_folder))
