@@ -1,8 +1,8 @@
 """A client that is killed at a chosen line of jobyard's own code, again and again, each time in a fresh child.
 
-``python kill_client.py CONTACT FOLDER ROUNDS SEED``: each round opens the session, submits a job, three at once and an array
-of two, and dies somewhere on the way. A label goes to FOLDER/accepted once the call that submitted it has returned; each job
-appends its label to FOLDER/runs. Prints how many children died.
+``python kill_client.py CONTACT FOLDER KILLS SEED``: each round opens the session, submits a job, three at once and an array
+of two, and dies somewhere on the way; one that was done before its line came does not count. A label goes to FOLDER/accepted
+once the call that submitted it has returned; each job appends its label to FOLDER/runs. Prints how many children died.
 """
 
 from __future__ import annotations
@@ -78,15 +78,17 @@ def child(contact: str, folder: str, label: str, last: int) -> int:
     os._exit(0)
 
 
-def main(contact: str, folder: str, rounds: int, seed: int) -> int:
-    """The rounds; how many died."""
+def main(contact: str, folder: str, kills: int, seed: int) -> int:
+    """Rounds until so many died, at most twice as many; how many did."""
     rng = random.Random(seed)
     if child(contact, folder, "whole", 0):
         raise SystemExit("the round that nobody kills failed")
     with open(f"{folder}/lines") as file:
         lines = int(file.read())
     killed = 0
-    for number in range(rounds):
+    for number in range(2 * kills):
+        if killed == kills:
+            break
         status = child(contact, folder, f"r{number}", rng.randint(1, lines))
         if os.WIFSIGNALED(status):
             killed += 1

@@ -118,15 +118,26 @@ def test_descriptors_above_two_are_closed(rig: Rig) -> None:
         assert [fd for fd in own if fd not in ("0", "1", "2", "3", str(writing))] == []  # 3 is the listing's own
 
 
+def _read_by_a_shell(path: Path) -> bool:
+    """A shell has this file open."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            shell = (process / "comm").read_text().strip() in ("bash", "sh", "dash")
+            if shell and any(os.readlink(fd) == str(path) for fd in (process / "fd").iterdir()):
+                return True
+        except OSError:
+            continue  # it has gone, or is another user's
+    return False
+
+
 def test_term_before_the_command_begins(rig: Rig) -> None:
     """Told to end while files are brought in: nothing is begun any more."""
     os.mkfifo(rig.home / "slow")
     placed = rig.place(["touch", "ran"], pre_launch="slow")
     process = placed.start()
     try:
-        with open(rig.home / "slow", "w") as script:  # open for the check
-            pass
-        with open(rig.home / "slow", "w") as script:  # the shell reads it now
+        with open(rig.home / "slow", "w") as script:  # the check opened it
+            eventually(lambda: _read_by_a_shell(rig.home / "slow"))
             os.killpg(process.pid, signal.SIGTERM)
             script.write("sleep 0\n")
         run = placed.finish(process)
