@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from conformance.areas import *  # noqa: F403
 from conformance.yards import private_yard
 from jobyard import Session
 from jobyard.schedulers.command import CommandScheduler
@@ -20,15 +21,6 @@ def contact() -> Iterator[str]:
     """A cell of four slots, in folders of its own."""
     with private_yard() as folder, standin.install(folder / "cell", slots=SLOTS, kill_grace_s=GRACE_S) as cell:
         yield cell.contact
-
-
-@pytest.fixture
-def session(contact: str) -> Iterator[Session]:
-    """A fresh session. What a failing test leaves running is ended, so that it fails alone."""
-    with Session(contact) as session:
-        yield session
-        if not session.closed:
-            session.cancel()
 
 
 @pytest.fixture
@@ -51,83 +43,3 @@ def features(contact: str, session: Session) -> conformance.Features:
         enforces_memory=True,
         commands_run=lambda: sum(scheduler.commands_run.values()),
     )
-
-
-class TestSubmit(conformance.Submit):
-    """Submitting."""
-
-
-class TestArrays(conformance.Arrays):
-    """Array jobs."""
-
-
-class TestControl(conformance.Control):
-    """Control in each state."""
-
-
-class TestEndings(conformance.Endings):
-    """How jobs end."""
-
-
-class TestStreams(conformance.Streams):
-    """Input, output, error."""
-
-
-class TestEnvironment(conformance.Environment):
-    """The environment."""
-
-
-class TestHostileBytes(conformance.HostileBytes):
-    """Bytes are bytes."""
-
-
-class TestLimits(conformance.Limits):
-    """Limits of processes."""
-
-
-class TestDependencies(conformance.Dependencies):
-    """Jobs after jobs."""
-
-
-class TestBeginTime(conformance.BeginTime):
-    """Jobs not before a moment."""
-
-
-class TestPriority(conformance.Priority):
-    """Which goes first."""
-
-
-class TestReopen(conformance.Reopen):
-    """One session, several processes."""
-
-
-class TestWaiting(conformance.Waiting):
-    """Waiting."""
-
-
-class TestCallbacks(conformance.Callbacks):
-    """Being told."""
-
-
-class TestListing(conformance.Listing):
-    """What jobs there are."""
-
-
-class TestLaunchers(conformance.Launchers):
-    """Launchers and scripts."""
-
-
-class TestStaging(conformance.Staging):
-    """Files in and out."""
-
-
-class TestLitter(conformance.Litter):
-    """Nothing left behind."""
-
-
-class TestCost(conformance.Cost):
-    """Nothing that grows."""
-
-
-class TestFork(conformance.Fork):
-    """Forked children."""

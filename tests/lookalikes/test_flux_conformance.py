@@ -24,15 +24,6 @@ def contact() -> Iterator[str]:
 
 
 @pytest.fixture
-def session(contact: str) -> Iterator[Session]:
-    """A fresh session. What a failing test leaves running is ended, so that it fails alone."""
-    with Session(contact) as session:
-        yield session
-        if not session.closed:
-            session.cancel()
-
-
-@pytest.fixture
 def features(contact: str, session: Session) -> conformance.Features:
     """It has no accounting; its arrays are jobs of their own."""
     scheduler = session.scheduler

@@ -24,15 +24,6 @@ def contact() -> Iterator[str]:
 
 
 @pytest.fixture
-def session(contact: str) -> Iterator[Session]:
-    """A fresh session. What a failing test leaves running is ended, so that it fails alone."""
-    with Session(contact) as session:
-        yield session
-        if not session.closed:
-            session.cancel()
-
-
-@pytest.fixture
 def features(contact: str, session: Session) -> conformance.Features:
     """Whole seconds in its limits and moments; jobs are sent one by one, as one task of an array cannot be held."""
     scheduler = session.scheduler
