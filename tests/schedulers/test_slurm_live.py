@@ -1,39 +1,21 @@
-"""The conformance suite on a running Slurm, and what only it has. Run by ``testbeds/as_user.sh slurm``, or ``slurm-24.11``."""
+"""The conformance suite on a running Slurm. Run by ``testbeds/as_user.sh slurm``, or ``slurm-24.11``."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
 
 import pytest
 
-from conformance.yards import private_yard
 from jobyard import Session
 from jobyard.schedulers.slurm import SlurmScheduler
 from jobyard.testing import conformance
+from schedulers.live import *  # noqa: F403
+from schedulers.live import WORKER, only_on
 
-if os.environ.get("JOBYARD_BED", "").partition("-")[0] != "slurm":
-    pytest.skip("testbeds/as_user.sh slurm runs these", allow_module_level=True)
+only_on("slurm")
 
 # A licence for each worker: who has it keeps all others that want it waiting, and nobody else (testbeds/slurm/up.sh).
-LICENCE = f"one{int(re.sub('[^0-9]', '', os.environ.get('PYTEST_XDIST_WORKER', '0'))) % 8}"
-
-
-@pytest.fixture(scope="module")
-def contact() -> Iterator[str]:
-    """The bed's cluster, in folders of our own."""
-    with private_yard():
-        yield os.environ["JOBYARD_BED_CONTACT"]
-
-
-@pytest.fixture
-def session(contact: str) -> Iterator[Session]:
-    """A fresh session. What a failing test leaves running is ended, so that it fails alone."""
-    with Session(contact) as session:
-        yield session
-        if not session.closed:
-            session.cancel()
+LICENCE = f"one{WORKER % 8}"
 
 
 @pytest.fixture
@@ -56,83 +38,3 @@ def features(contact: str, session: Session) -> conformance.Features:
         enforces_memory=os.environ["JOBYARD_BED"] == "slurm" and os.path.exists("/sys/fs/cgroup/memory"),
         commands_run=lambda: sum(scheduler.commands_run.values()),
     )
-
-
-class TestSubmit(conformance.Submit):
-    """Submitting."""
-
-
-class TestArrays(conformance.Arrays):
-    """Array jobs."""
-
-
-class TestControl(conformance.Control):
-    """Control in each state."""
-
-
-class TestEndings(conformance.Endings):
-    """How jobs end."""
-
-
-class TestStreams(conformance.Streams):
-    """Input, output, error."""
-
-
-class TestEnvironment(conformance.Environment):
-    """The environment."""
-
-
-class TestHostileBytes(conformance.HostileBytes):
-    """Bytes are bytes."""
-
-
-class TestLimits(conformance.Limits):
-    """Limits of processes."""
-
-
-class TestDependencies(conformance.Dependencies):
-    """Jobs after jobs."""
-
-
-class TestBeginTime(conformance.BeginTime):
-    """Jobs not before a moment."""
-
-
-class TestPriority(conformance.Priority):
-    """Which goes first."""
-
-
-class TestReopen(conformance.Reopen):
-    """One session, several processes."""
-
-
-class TestWaiting(conformance.Waiting):
-    """Waiting."""
-
-
-class TestCallbacks(conformance.Callbacks):
-    """Being told."""
-
-
-class TestListing(conformance.Listing):
-    """What jobs there are."""
-
-
-class TestLaunchers(conformance.Launchers):
-    """Launchers and scripts."""
-
-
-class TestStaging(conformance.Staging):
-    """Files in and out."""
-
-
-class TestLitter(conformance.Litter):
-    """Nothing left behind."""
-
-
-class TestCost(conformance.Cost):
-    """Nothing that grows."""
-
-
-class TestFork(conformance.Fork):
-    """Forked children."""
