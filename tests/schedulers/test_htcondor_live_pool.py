@@ -8,79 +8,47 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
 import statistics
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from faults.test_kill_client import kill_and_count
-from jobyard import Cause, Job, JobState, SchedulerUnavailable, Session, SubmitError
+from jobyard import Cause, Job, JobState, Session, SubmitError
 from jobyard.errors import ControlError, UnsupportedAttribute, WrongState
 from jobyard.job import By
-from jobyard.schedulers.htcondor import HTCondorScheduler
 from jobyard.testing import jobs
 from jobyard.testing.conformance.support import eventually
+from schedulers.between import (
+    FAULTS,
+    Commands,
+    assert_killed_clients_lose_nothing,
+    assert_lost_answer,
+    assert_no_answer_changes_nothing,
+    assert_thousand_are_one,
+    begun,
+    follow,
+    found,
+    lateness_s,
+    put_between,
+    reached,
+)
+from schedulers.live import CONTACT, only_on
 
-if os.environ.get("JOBYARD_BED", "").partition("-")[0] != "htcondor":
-    pytest.skip("testbeds/as_user.sh htcondor runs these", allow_module_level=True)
+only_on("htcondor")
 
-CONTACT = os.environ["JOBYARD_BED_CONTACT"]
 PROGRAMS = ("condor_submit", "condor_q", "condor_history", "condor_rm", "condor_hold", "condor_release", "condor_suspend",
             "condor_continue", "condor_vacate_job", "condor_config_val")  # fmt: skip
+QUERY = "condor_q -json -attributes ClusterId,ProcId,JobStatus,LastJobStatus"
 AWAY = "echo 'Error: (null)' >&2; echo 'CEDAR:6001:Failed to connect to <127.0.0.1:9618>' >&2; exit 1\n"
-
-
-class Commands:
-    """The commands in between."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._calls = folder / "calls"
-        self._calls.touch()
-        for program in PROGRAMS:
-            script = folder / program
-            script.write_text(
-                f'#!/bin/sh\nreal={shutil.which(program)}\nprintf "%s\\n" "{program} $*" >> "{folder}/calls"\n'
-                f'[ ! -e "{folder}/{program}.fault" ] || . "{folder}/{program}.fault"\nexec "$real" "$@"\n'
-            )
-            script.chmod(0o755)
-
-    def fault(self, script: str, *programs: str) -> None:
-        """Let calls of these run this shell text first; it may exit."""
-        for program in programs:
-            new = self.folder / f"{program}.new"
-            new.write_text(script)
-            new.rename(self.folder / f"{program}.fault")
-
-    def clear(self) -> None:
-        """No more faults."""
-        for path in self.folder.glob("*.fault"):
-            path.unlink()
-
-    def calls(self, begins: str) -> int:
-        """How often a command was called that begins so."""
-        return sum(line.startswith(begins) for line in self._calls.read_text().splitlines())
-
-    def queries(self) -> int:
-        """How often the queue was asked."""
-        return self.calls("condor_q -json -attributes ClusterId,ProcId,JobStatus,LastJobStatus")
 
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """The commands in between, on PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    made = Commands(folder)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return made
+    """The pool's commands, with ours in between."""
+    return put_between(tmp_path / "bin", monkeypatch, {program: found(program) for program in PROGRAMS}, QUERY)
 
 
 @pytest.fixture
@@ -89,14 +57,6 @@ def session(yard: Path) -> Iterator[Session]:
     with Session(f"{CONTACT}?poll=0.5s") as session:
         yield session
         session.cancel()
-
-
-def reached(session: Session, job: Job, *states: JobState, timeout_s: float = 240) -> None:
-    event = threading.Event()
-    watch = session.watch(lambda _, transition: event.set() if transition.state in states else None, [job])
-    if job.state not in states:
-        assert event.wait(timeout_s), (job.state, [line.text for line in job.why()])
-    watch.close()
 
 
 def condor(*argv: str) -> str:
@@ -144,8 +104,7 @@ def test_somebody_elses_held_job_is_left_alone(session: Session, tmp_path: Path)
 
 
 def test_a_job_that_is_removed_by_hand(session: Session, tmp_path: Path) -> None:
-    job = session.submit(jobs.gated(tmp_path / "gate"))
-    reached(session, job, JobState.RUNNING)
+    job = begun(session, tmp_path)
     condor("condor_rm", job.native_id or "")
     ending = job.wait(240)
     assert (ending.state, ending.cause, ending.signal) == (JobState.CANCELLED, Cause.CANCELLED, "SIGTERM")
@@ -348,62 +307,16 @@ def test_a_schedd_that_caps_no_arrays(commands: Commands, session: Session) -> N
 
 # A schedd that is away ---------------------------------------------------------------------------------------------------------
 
-FAULTS = {
-    "away": AWAY,
-    "garbage": "echo '<html><body>503 Service Unavailable</body></html>'; exit 0\n",
-    "empty": "exit 0\n",
-    "truncated": '"$real" "$@" | head -c 300; exit 0\n',
-    "killed": "kill -9 $$\n",
-    "slow": "sleep 30; exit 1\n",
-}
-
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_no_answer_changes_no_state_and_recovery_is_automatic(commands: Commands, yard: Path, tmp_path: Path, kind: str) -> None:
     with Session(f"{CONTACT}?poll=0.2s") as session:
-        scheduler = session.scheduler
-        assert isinstance(scheduler, HTCondorScheduler)
-        options = scheduler.options
-        waiting, running = session.submit(jobs.succeed(), hold=True), session.submit(jobs.gated(tmp_path / "gate"))
-        reached(session, running, JobState.RUNNING)
-        reached(session, waiting, JobState.HELD)
-        seen: list[tuple[str, JobState]] = []
-        session.watch(lambda job, transition: seen.append((job.token, transition.state)))
-        if kind == "slow":
-            scheduler.options = msgspec.structs.replace(options, timeout_s=1.0)
-        commands.fault(FAULTS[kind], *PROGRAMS)
-        before = commands.queries()
-        begun = time.monotonic()
-        eventually(lambda: commands.queries() >= before + 3, 60, "it is asked again and again")
-        silent_s = time.monotonic() - begun
-        assert silent_s > (0.2 + 0.3 if kind == "empty" else 0.2 + 0.4), "each time later"
-        assert seen == []
-        assert (waiting.state, running.state) == (JobState.HELD, JobState.RUNNING)
-        (tmp_path / "gate").touch()
-        assert running.wait(30).success, "a receipt that is final alone needs no scheduler"
-        commands.clear()
-        scheduler.options = options
-        reached(session, waiting, JobState.HELD)
-        waiting.release()
-        assert waiting.wait(240).success
+        assert_no_answer_changes_nothing(session, commands, tmp_path, kind, AWAY, silent_s=0.2 + (0.3 if kind == "empty" else 0.4))
 
 
 @pytest.mark.parametrize("taken", [True, False], ids=["taken", "not-taken"])
 def test_a_submission_whose_answer_is_lost(commands: Commands, session: Session, tmp_path: Path, taken: bool) -> None:
-    """It is looked up by its token: adopted where it is there, called unavailable where it is not; never run twice, or later."""
-    commands.fault(('"$real" "$@" >/dev/null\n' if taken else "") + AWAY, "condor_submit")
-    script = jobs.append(tmp_path / "log", "ran")
-    if taken:
-        job = session.submit(script)
-        assert job.native_id
-        assert job.wait(240).success
-        assert (tmp_path / "log").read_text().count("begin") == 1
-    else:
-        with pytest.raises(SchedulerUnavailable):
-            session.submit(script)
-        commands.clear()
-        session.submit(jobs.succeed()).wait(240).check()
-        assert not (tmp_path / "log").exists()
+    assert_lost_answer(session, commands, tmp_path, "condor_submit", AWAY, taken=taken)
 
 
 def test_a_capped_array_whose_answer_is_lost(commands: Commands, session: Session) -> None:
@@ -433,8 +346,7 @@ def test_history_that_is_late(commands: Commands, session: Session) -> None:
 
 def test_history_that_is_away_for_a_while(commands: Commands, session: Session, tmp_path: Path) -> None:
     commands.fault("echo 'disk full' >&2; exit 2\n", "condor_history")
-    job = session.submit(jobs.gated(tmp_path / "gate"))
-    reached(session, job, JobState.RUNNING)
+    job = begun(session, tmp_path)
     condor("condor_rm", job.native_id or "")
     eventually(lambda: commands.calls("condor_history") >= 2, 60, "history is asked")
     assert not job.state.final
@@ -446,8 +358,7 @@ def test_history_that_is_away_for_a_while(commands: Commands, session: Session, 
 def test_a_site_without_history(commands: Commands, session: Session, tmp_path: Path) -> None:
     """How a job ended its receipt tells; why it was cut short nobody does."""
     commands.fault("echo 'Error: No history file is defined' >&2; exit 1\n", "condor_history")
-    job = session.submit(jobs.gated(tmp_path / "gate"))
-    reached(session, job, JobState.RUNNING)
+    job = begun(session, tmp_path)
     condor("condor_rm", job.native_id or "")
     ending = job.wait(240)
     assert (ending.state, ending.cause, ending.signal) == (JobState.FAILED, Cause.UNKNOWN, "SIGTERM")
@@ -457,85 +368,21 @@ def test_a_site_without_history(commands: Commands, session: Session, tmp_path: 
 
 
 def test_a_thousand_like_jobs_are_one_condor_submit(commands: Commands, session: Session) -> None:
-    many = session.submit_all([jobs.exit_with(n % 3) for n in range(1000)], hold=True)
-    assert len({job.native_id for job in many}) == 1000
-    assert commands.calls("condor_submit -terse") == 1
-    before = commands.calls("condor_rm ")
-    session.cancel(many)
-    assert commands.calls("condor_rm ") - before == 1
-    session.wait_all(many, timeout=60)
-
-
-CLIENT = """
-import json, sys, time
-import jobyard
-with jobyard.Session(sys.argv[1]) as session:
-    many = session.submit_all([jobyard.JobDescription(argv=("/bin/true",))] * int(sys.argv[2]), hold=True)
-    print(json.dumps([job.native_id for job in many]), flush=True)
-    sys.stdin.readline()
-    session.watch(lambda job, transition: None)
-    try:
-        session.wait_all(timeout=float(sys.argv[3]))
-    except TimeoutError:
-        pass
-    print("waited", flush=True)
-    sys.stdin.readline()
-    session.cancel()
-"""
-
-
-def follow(commands: Commands, clients: int, jobs_each: int, wait_s: float) -> int:
-    """So many processes follow their jobs for a while, all at once; how often the queue was asked meanwhile."""
-    begun = [
-        subprocess.Popen(
-            [sys.executable, "-c", CLIENT, CONTACT, str(jobs_each), str(wait_s)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(clients)
-    ]
-    try:
-        for one in begun:
-            assert one.stdout is not None
-            assert len(json.loads(one.stdout.readline())) == jobs_each
-        before = commands.queries()
-        for one in begun:
-            assert one.stdin is not None
-            one.stdin.write("\n")
-            one.stdin.flush()
-        for one in begun:
-            assert one.stdout is not None
-            assert one.stdout.readline() == "waited\n"
-        asked = commands.queries() - before
-        for one in begun:
-            one.communicate("\n", timeout=120)
-        assert [one.returncode for one in begun] == [0] * clients
-    finally:
-        for one in begun:
-            one.kill()
-            one.wait()
-    return asked
+    assert_thousand_are_one(session, commands, "condor_submit -terse", "condor_rm ")
 
 
 def test_several_processes_ask_no_more_than_one(commands: Commands, yard: Path) -> None:
     """One question an interval, whoever asks it; 8 clients every day, 20 at length."""
     clients = 20 if os.environ.get("FULL") == "1" else 8
-    alone = follow(commands, 1, 50, 12)
-    together = follow(commands, clients, 50, 12)
+    alone = follow(commands, CONTACT, 1, 50, 12)
+    together = follow(commands, CONTACT, clients, 50, 12)
     assert alone >= 3
     assert together <= alone + 1, f"{together} queries by {clients} processes, {alone} by one"
 
 
 def test_the_end_of_a_job_is_told_at_once(session: Session, tmp_path: Path) -> None:
     """By its receipt."""
-    late = []
-    for n in range(7):
-        stamp = tmp_path / f"end.{n}"
-        program = "import sys, time; time.sleep(0.3); open(sys.argv[1], 'w').write(repr(time.time()))"
-        job = session.submit([sys.executable, "-c", program, stamp])
-        assert job.wait(240).success
-        late.append(time.time() - float(stamp.read_text()))
+    late = lateness_s(session, tmp_path, 7)
     assert statistics.median(late) < 0.2, late
 
 
@@ -543,14 +390,10 @@ def test_the_end_of_a_job_is_told_at_once(session: Session, tmp_path: Path) -> N
 
 
 def test_a_client_that_is_killed_around_submission(yard: Path) -> None:
-    with Session(CONTACT) as session:
-        contact = session.contact
-    kill_and_count(contact, yard, 5, 1)
+    assert_killed_clients_lose_nothing(CONTACT, yard, 5, 1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [11, 12])
 def test_a_client_that_is_killed_fifty_times(yard: Path, seed: int) -> None:
-    with Session(CONTACT) as session:
-        contact = session.contact
-    kill_and_count(contact, yard, 25, seed)
+    assert_killed_clients_lose_nothing(CONTACT, yard, 25, seed)

@@ -6,34 +6,41 @@ Faults are put between jobyard and the cell's own commands by programs of the sa
 from __future__ import annotations
 
 import functools
-import json
 import os
-import shutil
 import statistics
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from faults.test_kill_client import kill_and_count
-from jobyard import Cause, Job, JobState, SchedulerUnavailable, Session, SubmitError
+from jobyard import Cause, Job, JobState, Session, SubmitError
 from jobyard.errors import ControlError
 from jobyard.job import By
-from jobyard.schedulers.gridengine import GridEngineScheduler
 from jobyard.testing import jobs
 from jobyard.testing.conformance.support import eventually
+from schedulers.between import (
+    FAULTS,
+    Commands,
+    assert_killed_clients_lose_nothing,
+    assert_lost_answer,
+    assert_no_answer_changes_nothing,
+    assert_thousand_are_one,
+    begun,
+    follow,
+    found,
+    lateness_s,
+    put_between,
+    reached,
+)
+from schedulers.live import CONTACT, only_on
 
-if os.environ.get("JOBYARD_BED", "").partition("-")[0] != "gridengine":
-    pytest.skip("testbeds/as_user.sh gridengine runs these", allow_module_level=True)
+only_on("gridengine")
 
-CONTACT = os.environ["JOBYARD_BED_CONTACT"]
 PROGRAMS = ("qsub", "qstat", "qacct", "qdel", "qhold", "qrls", "qmod", "qconf")
 DEBIAN = Path("/usr/lib/gridengine")
+QUERY = "qstat -u $user -s prs -r"
 AWAY = """echo 'error: commlib error: got select error (Connection refused)' >&2
 echo 'error: unable to send message to qmaster using port 6444 on host "localhost": got send error' >&2
 exit 1
@@ -43,55 +50,14 @@ exit 1
 @functools.cache
 def real(program: str) -> Path:
     """The cell's own command; Debian's are wrapped in scripts that cost more than they do."""
-    found = shutil.which(program)
-    assert found is not None
-    return DEBIAN / program if found == f"/usr/bin/{program}" and (DEBIAN / program).exists() else Path(found)
-
-
-class Commands:
-    """The commands in between."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._calls = folder / "calls"
-        self._calls.touch()
-        for program in PROGRAMS:
-            script = folder / program
-            script.write_text(
-                f'#!/bin/sh\nreal={real(program)}\nprintf "%s\\n" "{program} $*" >> "{folder}/calls"\n'
-                f'[ ! -e "{folder}/{program}.fault" ] || . "{folder}/{program}.fault"\nexec "$real" "$@"\n'
-            )
-            script.chmod(0o755)
-
-    def fault(self, script: str, *programs: str) -> None:
-        """Let calls of these run this shell text first; it may exit."""
-        for program in programs:
-            new = self.folder / f"{program}.new"
-            new.write_text(script)
-            new.rename(self.folder / f"{program}.fault")
-
-    def clear(self) -> None:
-        """No more faults."""
-        for path in self.folder.glob("*.fault"):
-            path.unlink()
-
-    def calls(self, begins: str) -> int:
-        """How often a command was called that begins so."""
-        return sum(line.startswith(begins) for line in self._calls.read_text().splitlines())
-
-    def queries(self) -> int:
-        """How often the queue was asked."""
-        return self.calls("qstat -u $user -s prs -r")
+    path = found(program)
+    return DEBIAN / program if path == Path("/usr/bin", program) and (DEBIAN / program).exists() else path
 
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """The commands in between, on PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    made = Commands(folder)  # before they are on PATH: each knows the cell's own then
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return made
+    """The cell's commands, with ours in between."""
+    return put_between(tmp_path / "bin", monkeypatch, {program: real(program) for program in PROGRAMS}, QUERY)
 
 
 @pytest.fixture
@@ -100,14 +66,6 @@ def session(yard: Path) -> Iterator[Session]:
     with Session(f"{CONTACT}?poll=0.5s") as session:
         yield session
         session.cancel()
-
-
-def reached(session: Session, job: Job, *states: JobState, timeout_s: float = 60) -> None:
-    event = threading.Event()
-    watch = session.watch(lambda _, transition: event.set() if transition.state in states else None, [job])
-    if job.state not in states:
-        assert event.wait(timeout_s), (job.state, [line.text for line in job.why()])
-    watch.close()
 
 
 def told(native_id: str) -> str:
@@ -164,8 +122,7 @@ def test_somebody_elses_job_in_the_error_state_is_left_alone(session: Session, t
 
 def test_a_job_that_is_deleted_by_hand(session: Session, tmp_path: Path) -> None:
     """For Grid Engine that is as if the job had killed itself: no receipt, signal 9."""
-    job = session.submit(jobs.gated(tmp_path / "gate"))
-    reached(session, job, JobState.RUNNING)
+    job = begun(session, tmp_path)
     subprocess.run(["qdel", job.native_id or ""], capture_output=True, check=True)
     ending = job.wait(60)
     assert (ending.state, ending.signal) == (JobState.FAILED, "SIGKILL")
@@ -292,63 +249,16 @@ def test_parts_of_an_array_run_as_one(commands: Commands, session: Session, tmp_
 
 # A qmaster that is away ------------------------------------------------------------------------------------------------------
 
-FAULTS = {
-    "away": AWAY,
-    "garbage": "echo '<html><body>503 Service Unavailable</body></html>'; exit 0\n",
-    "empty": "exit 0\n",
-    "truncated": '"$real" "$@" | head -c 300; exit 0\n',
-    "killed": "kill -9 $$\n",
-    "slow": "sleep 30; exit 1\n",
-}
-
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_no_answer_changes_no_state_and_recovery_is_automatic(
-    commands: Commands, yard: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_answer_changes_no_state_and_recovery_is_automatic(commands: Commands, yard: Path, tmp_path: Path, kind: str) -> None:
     with Session(f"{CONTACT}?poll=0.2s") as session:
-        scheduler = session.scheduler
-        assert isinstance(scheduler, GridEngineScheduler)
-        options = scheduler.options
-        waiting, running = session.submit(jobs.succeed(), hold=True), session.submit(jobs.gated(tmp_path / "gate"))
-        reached(session, running, JobState.RUNNING)
-        seen: list[tuple[str, JobState]] = []
-        session.watch(lambda job, transition: seen.append((job.token, transition.state)))
-        if kind == "slow":
-            scheduler.options = msgspec.structs.replace(options, timeout_s=1.0)
-        commands.fault(FAULTS[kind], *PROGRAMS)
-        before = commands.queries()
-        begun = time.monotonic()
-        eventually(lambda: commands.queries() >= before + 3, 60, "it is asked again and again")
-        silent_s = time.monotonic() - begun
-        assert silent_s > 0.2 + 0.4, "each time later"
-        assert seen == []
-        assert (waiting.state, running.state) == (JobState.HELD, JobState.RUNNING)
-        (tmp_path / "gate").touch()
-        assert running.wait(30).success, "a receipt that is final alone needs no scheduler"
-        commands.clear()
-        scheduler.options = options
-        reached(session, waiting, JobState.HELD)
-        waiting.release()
-        assert waiting.wait(120).success
+        assert_no_answer_changes_nothing(session, commands, tmp_path, kind, AWAY)
 
 
 @pytest.mark.parametrize("taken", [True, False], ids=["taken", "not-taken"])
 def test_a_submission_whose_answer_is_lost(commands: Commands, session: Session, tmp_path: Path, taken: bool) -> None:
-    """It is looked up by its token: adopted where it is there, called unavailable where it is not; never run twice, or later."""
-    commands.fault(('"$real" "$@" >/dev/null\n' if taken else "") + AWAY, "qsub")
-    script = jobs.append(tmp_path / "log", "ran")
-    if taken:
-        job = session.submit(script)
-        assert job.native_id
-        assert job.wait(60).success
-        assert (tmp_path / "log").read_text().count("begin") == 1
-    else:
-        with pytest.raises(SchedulerUnavailable):
-            session.submit(script)
-        commands.clear()
-        session.submit(jobs.succeed()).wait(60).check()
-        assert not (tmp_path / "log").exists()
+    assert_lost_answer(session, commands, tmp_path, "qsub", AWAY, taken=taken)
 
 
 def test_a_refusal_is_no_outage(session: Session) -> None:
@@ -373,8 +283,7 @@ def test_accounting_that_is_late(commands: Commands, session: Session) -> None:
 
 def test_accounting_that_is_away_for_a_while(commands: Commands, session: Session, tmp_path: Path) -> None:
     commands.fault("echo 'sh: disk full' >&2; exit 2\n", "qacct")
-    job = session.submit(jobs.gated(tmp_path / "gate"))
-    reached(session, job, JobState.RUNNING)
+    job = begun(session, tmp_path)
     subprocess.run([real("qdel"), job.native_id or ""], capture_output=True, check=True)
     eventually(lambda: commands.calls("qacct") >= 2, 60, "accounting is asked")
     assert not job.state.final
@@ -386,84 +295,20 @@ def test_accounting_that_is_away_for_a_while(commands: Commands, session: Sessio
 
 
 def test_a_thousand_like_jobs_are_one_qsub(commands: Commands, session: Session) -> None:
-    many = session.submit_all([jobs.exit_with(n % 3) for n in range(1000)], hold=True)
-    assert len({job.native_id for job in many}) == 1000
-    assert commands.calls("qsub ") == 1
-    before = commands.calls("qdel ")
-    session.cancel(many)
-    assert commands.calls("qdel ") - before == 1
-    session.wait_all(many, timeout=60)
-
-
-CLIENT = """
-import json, sys, time
-import jobyard
-with jobyard.Session(sys.argv[1]) as session:
-    many = session.submit_all([jobyard.JobDescription(argv=("/bin/true",))] * int(sys.argv[2]), hold=True)
-    print(json.dumps([job.native_id for job in many]), flush=True)
-    sys.stdin.readline()
-    session.watch(lambda job, transition: None)
-    try:
-        session.wait_all(timeout=float(sys.argv[3]))
-    except TimeoutError:
-        pass
-    print("waited", flush=True)
-    sys.stdin.readline()
-    session.cancel()
-"""
-
-
-def follow(commands: Commands, clients: int, jobs_each: int, wait_s: float) -> int:
-    """So many processes follow their jobs for a while, all at once; how often the queue was asked meanwhile."""
-    begun = [
-        subprocess.Popen(
-            [sys.executable, "-c", CLIENT, CONTACT, str(jobs_each), str(wait_s)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(clients)
-    ]
-    try:
-        for one in begun:
-            assert one.stdout is not None
-            assert len(json.loads(one.stdout.readline())) == jobs_each
-        before = commands.queries()
-        for one in begun:
-            assert one.stdin is not None
-            one.stdin.write("\n")
-            one.stdin.flush()
-        for one in begun:
-            assert one.stdout is not None
-            assert one.stdout.readline() == "waited\n"
-        asked = commands.queries() - before
-        for one in begun:
-            one.communicate("\n", timeout=120)
-        assert [one.returncode for one in begun] == [0] * clients
-    finally:
-        for one in begun:
-            one.kill()
-            one.wait()
-    return asked
+    assert_thousand_are_one(session, commands, "qsub ", "qdel ")
 
 
 def test_twenty_processes_ask_no_more_than_one(commands: Commands, yard: Path) -> None:
     """1,000 jobs of twenty processes, and 50 of one: one question an interval, whoever asks it."""
-    alone = follow(commands, 1, 50, 10)
-    together = follow(commands, 20, 50, 10)
+    alone = follow(commands, CONTACT, 1, 50, 10)
+    together = follow(commands, CONTACT, 20, 50, 10)
     assert alone >= 3
     assert together <= alone + 1, f"{together} queries by twenty processes, {alone} by one"
 
 
 def test_the_end_of_a_job_is_told_at_once(session: Session, tmp_path: Path) -> None:
     """By its receipt: libdrmaa tells it after 0.7 s, because Grid Engine's daemons look once a second."""
-    late = []
-    for n in range(9):
-        stamp = tmp_path / f"end.{n}"
-        program = "import sys, time; time.sleep(0.3); open(sys.argv[1], 'w').write(repr(time.time()))"
-        job = session.submit([sys.executable, "-c", program, stamp])
-        assert job.wait(60).success
-        late.append(time.time() - float(stamp.read_text()))
+    late = lateness_s(session, tmp_path, 9)
     # The median on a quiet machine; on one that tests keep busy, others are run between the end and the news of it.
     assert statistics.quantiles(late, n=4)[0] < 0.2, late
     assert statistics.median(late) < 0.7, late
@@ -473,14 +318,10 @@ def test_the_end_of_a_job_is_told_at_once(session: Session, tmp_path: Path) -> N
 
 
 def test_a_client_that_is_killed_around_submission(yard: Path) -> None:
-    with Session(CONTACT) as session:
-        contact = session.contact
-    kill_and_count(contact, yard, 5, 1)
+    assert_killed_clients_lose_nothing(CONTACT, yard, 5, 1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [11, 12])
 def test_a_client_that_is_killed_fifty_times(yard: Path, seed: int) -> None:
-    with Session(CONTACT) as session:
-        contact = session.contact
-    kill_and_count(contact, yard, 25, seed)
+    assert_killed_clients_lose_nothing(CONTACT, yard, 25, seed)
