@@ -26,7 +26,7 @@ __all__ = ["WorkRoot", "batch_script", "job_files", "new_token", "node_files", "
 
 FORMAT = 1
 INTERPRETER = "/usr/bin/python3"  # what every node has; sites say otherwise in config.toml
-_NODE_MODULES = ("__init__.py", "launch.py", "process.py", "shepherd.py", "staging.py")
+_NODE_MODULES = ("__init__.py", "guard.py", "launch.py", "process.py", "shepherd.py", "staging.py")
 
 
 def new_token() -> str:

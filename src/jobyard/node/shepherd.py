@@ -43,6 +43,8 @@ PAUSE_S = 0.05  # a scheduler signals process by process: ours may come up to 7 
 # Variables that belong to the node's scheduler: never the client's, whose own process may be another scheduler's job.
 SCHEDULER_VARIABLES = (
     *(b"SLURM_", b"SLURMD_", b"SBATCH_", b"SRUN_", b"PBS_", b"SGE_", b"LSB_", b"LSF_", b"LS_", b"OAR_", b"FLUX_", b"COBALT_"),
+    *(b"NQSV_", b"NQSII_"),
+    *(b"HQ_", b"JOBYARD_HYPERQUEUE_"),
     *(b"_CONDOR_", b"CONDOR_", b"PMI_", b"PMIX_", b"PALS_", b"ALPS_"),
 )
 DEVICE_VARIABLES = (
@@ -84,6 +86,7 @@ class Task:
         self.host = posix.uname().nodename
         self.attempt = 1
         self.result = {}  # type: Dict[str, Any]
+        self.guard = None  # type: Any
 
     def identity(self) -> "Dict[str, Any]":
         job = self.job
@@ -300,6 +303,8 @@ def _native_id(traits: "Dict[str, Any]", own: "Environment", task: "bool") -> "O
         else:
             return str(found)
     found = _first(traits.get("native_id_variables", ()), own)
+    if found and traits.get("native_id_after"):
+        found = found.rpartition(traits["native_id_after"])[2]
     return _from_base58(found) if found and traits.get("native_id_base58") else found
 
 
@@ -404,6 +409,11 @@ def _work(task: "Task") -> "List[Failed]":
 
 def _run_command(task: "Task") -> "None":
     get = task.description.get
+    if task.traits.get("guarded"):
+        from .guard import Guard
+
+        task.guard = Guard(task.folder, task.number, get("limits", {}).get("walltime_s"))
+        task.guard.start()
     directory = task.directory()
     if directory == task.folder + b"/work" + task.suffix():
         try:
@@ -448,22 +458,27 @@ def _end(task: "Task", result: "Dict[str, Any]", failures: "List[Failed]") -> "N
     """Write the end receipt, then end as the command did."""
     number, code = result.get("signal"), result.get("exit_code")
     ran = bool(result)
-    cause = message = None
+    cause = message = cut = None
+    if task.guard is not None:
+        task.guard.stop()
+        cut = task.guard.verdict
     if failures and (not ran or code == 0):  # a command that failed by itself says more than what failed after it
         cause = failures[0].cause
     elif ran and _cpu_time_passed(task, result):
         cause = "cpu_time"
     if failures:
         message = "; ".join([error.message for error in failures])[:8000]
+    if cut is not None:
+        cause, message = cut[0], "; ".join([cut[1]] + [error.message for error in failures if error.cause != "cancelled"])[:8000]
     own = number is None or number in FAULTS
     fields = {
         "exit_code": code,
         "signal": number,
         "core": result.get("core", False),
-        "cause": None if cause == "cancelled" else cause,
+        "cause": None if cause == "cancelled" and cut is None else cause,
         "message": message,
         "signals": noted[:],
-        "clean": not noted and own and cause not in ("cpu_time", "shepherd"),
+        "clean": cut is not None or (not noted and own and cause not in ("cpu_time", "shepherd")),
         "usage": result.get("usage", {}),
         "began_at": result.get("began_at"),
         "ended_at": result.get("ended_at", time()),

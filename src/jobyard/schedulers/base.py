@@ -211,6 +211,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     native_id_variables: tuple[str, ...] = ()  # tried in this order: "SLURM_JOB_ID"
     task_id_template: str = ""  # a task's native id from variables: "{SLURM_ARRAY_JOB_ID}_{SLURM_ARRAY_TASK_ID}"; "": as above
     array_id_variables: tuple[str, ...] = ()  # the array's native id: "SLURM_ARRAY_JOB_ID"; none set: the id of the run
+    native_id_after: str = ""  # the id is what follows this in the variable: ":" where it holds "0:7.srv"
     native_id_base58: bool = False  # the variable holds the id as Flux writes it, "ƒD1D5jb5"; it is told as a decimal number
     array_id_brackets: bool = False  # ... which is that of a task without what stands in its brackets: "7[].srv" of "7[2].srv"
     index_variables: tuple[str, ...] = ()  # "SLURM_ARRAY_TASK_ID"; an argument of the script where there is none
@@ -221,6 +222,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     exit_map: Mapping[str, int] = {}  # exit codes that the scheduler takes for its own: {"99": 1}
     variables: tuple[str, ...] = ()  # prefixes or names removed from jobs sent as LIKE: "SLURM_ARRAY_"
     keep_descriptors: bool = False  # a launcher needs those above 2
+    guarded: bool = False  # the shepherd keeps the walltime, looks for ``stop.N``, and ends with its worker (node/guard.py)
 
 
 class Dialect(Protocol):
