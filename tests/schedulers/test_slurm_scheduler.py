@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from jobyard.errors import NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
-from jobyard.job import Cause, JobDescription
+from jobyard.job import Cause, JobDescription, JobState
 from jobyard.schedulers.base import Action, Command, Kind, Result, SiteLimits, Submission
 from jobyard.schedulers.slurm import SlurmScheduler
 from jobyard.schedulers.slurm.tables import ACCOUNT_FIELDS, QUEUE_FIELDS
@@ -178,6 +178,70 @@ def test_a_signal_of_which_nobody_knows_is_an_error(play: Play) -> None:
     assert isinstance(scheduler.control(Action.SIGNAL, ["3"], signal=10)["3"], SchedulerUnavailable)
 
 
+def test_a_signal_on_its_way_is_waited_for(play: Play) -> None:
+    """The word SIGNALING hides whether the job is stopped; and of two signals the later can come first."""
+    words = iter(["SIGNALING", "SIGNALING", "STOPPED"])
+
+    def squeue(command: Command) -> Result:
+        return queue((next(words), "3", "None"))(command)
+
+    scheduler, played = play(squeue=squeue, scancel=answer())
+    assert scheduler.control(Action.RESUME, ["3"]) == {"3": None}
+    assert [argv[0] for argv in played.ran] == ["squeue", "squeue", "squeue", "timeout"]
+
+
+def test_a_signal_that_never_arrives_is_not_waited_for_for_ever(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobyard.schedulers.slurm.scheduler.SIGNALLED_S", 0.3)
+    scheduler, played = play(squeue=queue(("SIGNALING", "3", "None")), scancel=answer())
+    assert scheduler.control(Action.RESUME, ["3"]) == {"3": None}, "Slurm judges"
+    assert played.ran[-1][0] == "timeout"
+
+
+def test_signaling_is_no_state(play: Play) -> None:
+    scheduler, _ = play(squeue=queue(("SIGNALING", "3", "None")))
+    (row,) = scheduler.query(["3"]).rows
+    assert (row.state, row.native_state, row.ended) == (None, "SIGNALING", False)
+
+
+# Jobs that are over, and shown as stopped ---------------------------------------------------------------------------
+
+
+def test_an_ended_job_that_the_queue_shows_as_stopped(play: Play) -> None:
+    """Seen with 22.05: the answer to a STOP came after the job's cancellation."""
+    word = "RUNNING"
+
+    def sacct(command: Command) -> Result:
+        return accounting((word, "3", "0:15"), ("RUNNING", "4", "0:0"))(command)
+
+    scheduler, played = play(
+        squeue=queue(("STOPPED", "3", "None"), ("STOPPED", "4", "None"), ("RUNNING", "5", "None")),
+        sacct=sacct,
+        scancel=answer(),
+    )
+
+    def states() -> list[JobState | None]:
+        return [row.state for row in scheduler.query(["3", "4", "5"]).rows]
+
+    assert states() == [JobState.SUSPENDED, JobState.SUSPENDED, JobState.RUNNING]
+    assert states() == [JobState.SUSPENDED, JobState.SUSPENDED, JobState.RUNNING]
+    assert [argv[0] for argv in played.ran] == ["squeue", "sacct", "squeue"], "once a minute is enough"
+    assert scheduler.control(Action.CANCEL, ["3"]) == {"3": None}
+    assert states()[0] is JobState.SUSPENDED, "its end has not come to accounting yet"
+    word = "CANCELLED by 1001"
+    for _ in range(2):
+        assert states() == [JobState.CANCELLED, JobState.SUSPENDED, JobState.RUNNING]
+    asked = [argv for argv in played.ran if argv[0] == "sacct"]
+    assert all("--jobs=3" in argv for argv in asked[1:]), "nobody cancelled the other"
+
+
+def test_stopped_jobs_of_a_site_without_accounting(play: Play) -> None:
+    scheduler, _ = play(
+        squeue=queue(("STOPPED", "3", "None")),
+        sacct=answer(code=1, error="Slurm accounting storage is disabled\n"),
+    )
+    assert scheduler.query(["3"]).rows[0].state is JobState.SUSPENDED
+
+
 # The site -----------------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +282,7 @@ def test_exit_codes_of_accounting_are_read_by_release(play: Play, version: str, 
     ("version", "whole"), [("slurm 20.11.4", False), ("slurm 22.05.8", True), ("slurm 26.05.1", True), ("slurm x", True)]
 )
 def test_stopped_jobs_are_asked_for_by_name_where_all_are_not_all(play: Play, version: str, whole: bool) -> None:
-    scheduler, played = play(squeue=queue(("STOPPED", "3", "None")))
+    scheduler, played = play(squeue=queue(("STOPPED", "3", "None")), sacct=accounting(("RUNNING", "3", "0:0")))
     played.version = version
     scheduler.query(["3"])
     scheduler.query(["3"])

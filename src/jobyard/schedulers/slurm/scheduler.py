@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
@@ -16,11 +17,14 @@ from ..command import CommandOptions, CommandScheduler
 from .answers import release_of
 from .dialect import SlurmDialect
 from .ids import is_id
-from .states import HELD_BY_USER
+from .states import HELD_BY_USER, SIGNALING, STOPPED
 from .tables import Marks
 
 __all__ = ["SlurmScheduler"]
 
+SIGNALLED_S = 5.0  # how long a signal that is on its way is waited for before another is sent
+LOOK_S = 0.1
+DOUBT_S = 60.0  # how often accounting is asked of jobs that the queue shows as stopped
 NEWEST = (24, 11)  # where a version is written in a way that nobody knows: the last release whose exit codes are in doubt
 
 
@@ -28,13 +32,17 @@ class SlurmScheduler(CommandScheduler):
     """Scheduler of jobyard.schedulers.base for Slurm.
 
     ``scontrol`` holds a running job, releases one that nobody holds, and ``scancel`` tries for a minute to signal one that waits,
-    all without a complaint. So the queue is asked first, and only jobs in the right state are acted on.
+    all without a complaint. So the queue is asked first, and only jobs in the right state are acted on. Where a signal is on its
+    way, it is asked again for up to 5 s: the next signal could overtake it.
     """
 
     dialect: SlurmDialect
 
     def __init__(self, transport: Transport, options: CommandOptions | None = None) -> None:
         super().__init__(SlurmDialect(Marks(secrets.token_hex(6))), transport, options)
+        # By the monotonic clock: when accounting was last asked of a stopped job, when we cancelled a job.
+        self._doubted: dict[str, float] = {}
+        self._cancelled: dict[str, float] = {}
 
     def traits_of(self, submission: Submission) -> Traits:
         """The Traits of one submission."""
@@ -46,7 +54,34 @@ class SlurmScheduler(CommandScheduler):
 
     def query(self, native_ids: Collection[str]) -> Answer:
         self._know_release()
-        return super().query(native_ids)
+        return self._without_ghosts(super().query(native_ids))
+
+    def _without_ghosts(self, answer: Answer) -> Answer:
+        """The answer, with accounting's word for jobs that are over though the queue shows them as stopped.
+
+        Where a signal's answer comes after the job's end, the controller of 22.05 sets STOPPED on the ended job, and shows nothing
+        else until it forgets it. Accounting is asked of stopped jobs when they appear and once a minute, with each answer in the
+        minute after our cancellation.
+        """
+        stopped = {row.native_id for row in answer.rows if row.native_state == STOPPED}
+        now = time.monotonic()
+        self._doubted = {native_id: at for native_id, at in self._doubted.items() if native_id in stopped}
+        self._cancelled = {native_id: at for native_id, at in self._cancelled.items() if now - at < DOUBT_S}
+        due = sorted(
+            native_id
+            for native_id in stopped
+            if native_id in self._cancelled or now - self._doubted.get(native_id, -DOUBT_S) >= DOUBT_S
+        )
+        if not due:
+            return answer
+        self._doubted.update(dict.fromkeys(due, now))
+        try:
+            over = {row.native_id: row for row in self.account(due).rows if row.ended}
+        except (SchedulerUnavailable, TransportError, NoScheduler):
+            return answer  # asked again in a minute
+        for native_id in over:  # each answer of the queue is put right, as long as it shows the job
+            self._doubted.pop(native_id, None)
+        return msgspec.structs.replace(answer, rows=tuple(over.get(row.native_id, row) for row in answer.rows))
 
     def account(self, native_ids: Collection[str]) -> Answer:
         self._know_release()
@@ -91,17 +126,29 @@ class SlurmScheduler(CommandScheduler):
         if ids and action is not Action.CANCEL:
             answers.update(self._objections(action, ids))
         able = [native_id for native_id in ids if answers.get(native_id) is None]
+        if action is Action.CANCEL:
+            self._cancelled.update(dict.fromkeys(able, time.monotonic()))
         if able:
             answers.update(super().control(action, able, signal=signal))
         return {native_id: answers[native_id] for native_id in native_ids}
 
     def _objections(self, action: Action, ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """Why it cannot be done to each of these, by the state that the queue shows."""
+        deadline = time.monotonic() + SIGNALLED_S
         try:
-            rows = {row.native_id: row for row in self.query(ids).rows}
+            rows = self._shown(ids)
+            while any(row.native_state == SIGNALING for native_id in ids if (row := rows.get(native_id))):
+                if time.monotonic() >= deadline:
+                    break  # a node that does not answer; two signals can overtake each other
+                time.sleep(LOOK_S)
+                rows = self._shown(ids)
         except (SchedulerUnavailable, TransportError) as error:
             return dict.fromkeys(ids, error)
         return {native_id: _objection(action, native_id, rows.get(native_id)) for native_id in ids}
+
+    def _shown(self, ids: Sequence[str]) -> Mapping[str, Row]:
+        self._know_release()
+        return {row.native_id: row for row in super().query(ids).rows}
 
 
 _ALLOWED = {

@@ -8,10 +8,13 @@ import msgspec
 
 from ...job import By, Cause, Ending, JobState, Usage, signal_name
 
-__all__ = ["BY_ITSELF", "HELD_BY_USER", "Said", "ending_of", "exit_of", "said"]
+__all__ = ["BY_ITSELF", "HELD_BY_USER", "SIGNALING", "STOPPED", "Said", "ending_of", "exit_of", "said"]
 
 HELD_BY_USER = "JobHeldUser"
 BY_ITSELF = "cancelled by Slurm itself before it began"  # accounting names nobody; its reason is not kept by all releases
+
+SIGNALING = "SIGNALING"  # a signal is on its way: the word hides whether the job is stopped, so it is no state
+STOPPED = "STOPPED"
 
 # States of jobs that are not over: ours, and who holds or suspends it.
 _LIVE: dict[str, tuple[JobState, By | None]] = {
@@ -24,11 +27,10 @@ _LIVE: dict[str, tuple[JobState, By | None]] = {
     "SPECIAL_EXIT": (JobState.HELD, By.SYSTEM),
     "RESV_DEL_HOLD": (JobState.HELD, By.SYSTEM),
     "RUNNING": (JobState.RUNNING, None),
-    "SIGNALING": (JobState.RUNNING, None),
     "RESIZING": (JobState.RUNNING, None),
     "STAGE_OUT": (JobState.RUNNING, None),
     "COMPLETING": (JobState.RUNNING, None),  # its processes are being ended; the final state follows
-    "STOPPED": (JobState.SUSPENDED, By.USER),  # by a signal of its owner's
+    STOPPED: (JobState.SUSPENDED, By.USER),  # by a signal of its owner's
     "SUSPENDED": (JobState.SUSPENDED, By.SYSTEM),  # by an operator, or for another job
 }
 # States of jobs that are over.
