@@ -93,6 +93,13 @@ _TABLE = {
             hint="put the flux command on PATH, or run within a Flux instance",
         ),
         Known(
+            name="oar",
+            title="OAR 2.5, by its commands",
+            target="jobyard.schedulers.oar:open_oar",
+            programs=("oarsub", "oarstat", "oardel", "oarhold", "oarresume"),
+            hint="install OAR's commands (Debian: oar-user), or log in on the frontend where they are",
+        ),
+        Known(
             name="cobalt",
             title="Cobalt, by its commands",
             target="",
