@@ -1,7 +1,8 @@
 #!/bin/bash
 # Run tests, or any command, as the ordinary user of the test beds, with the programs and settings of one bed.
 #
-#   testbeds/as_user.sh BED [pytest arguments]       BED: slurm, slurm-24.11, gridengine, htcondor
+#   testbeds/as_user.sh BED [pytest arguments]       BED: slurm, slurm-24.11, gridengine, htcondor, oar
+#   testbeds/as_user.sh BED-ssh [pytest arguments]   the same bed, as a host that an sshd of the user's own leads to
 #   testbeds/as_user.sh BED --shell COMMAND...
 #   testbeds/as_user.sh none ...                     no scheduler's settings, the same user and Python
 #
@@ -32,7 +33,7 @@ chmod 755 "$room" "$room/runs"
 run=$(mktemp -d "$room/runs/$bed.XXXXXX")
 # The tests' own folders lie elsewhere: beside a tree that was just removed, this kind of file system is slow to make new files.
 tmp=$(mktemp -d /tmp/bed.XXXXXX)
-trap 'rm -rf "$run" "$tmp"' EXIT
+trap '"$run/testbeds/ssh/down.sh" "$tmp/ssh"; rm -rf "$run" "$tmp"' EXIT
 (cd "$project" && { tar -c --exclude=__pycache__ --exclude=.pytest_cache --exclude=bench/out src tests docs examples bench tools testbeds \
     pyproject.toml README.md CHANGELOG.md Makefile LICENSE* .ci || [ $? = 1 ]; }) | tar -x -C "$run"  # 1: a file was edited meanwhile
 chown "$user" "$tmp"
@@ -42,23 +43,36 @@ chmod 755 "$run"
 settings=(HOME="/home/$user" USER="$user" LOGNAME="$user" SHELL=/bin/bash LANG=C.UTF-8 TMPDIR="$tmp" JOBYARD_BED="$bed"
     PYTHONPATH="$run/src" PYTHONDONTWRITEBYTECODE=1 FULL="${FULL:-}")
 path=$room/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
-case $bed in
+scheduler=()
+case ${bed%-ssh} in
     slurm) contact=slurm ;;
     slurm-*)
-        case ${bed#slurm-} in 20.11) suite=bullseye ;; 24.11) suite=trixie ;; 26.05) suite=sid ;; *) echo "as_user: no bed $bed" >&2; exit 2 ;; esac
+        release=${bed%-ssh}
+        case ${release#slurm-} in 20.11) suite=bullseye ;; 24.11) suite=trixie ;; 26.05) suite=sid ;; *) echo "as_user: no bed $bed" >&2; exit 2 ;; esac
         contact=slurm path=${LAB_PREFIX:-/opt/lab}/slurm-$suite/bin:$path ;;
     gridengine)
         contact=gridengine
-        settings+=(SGE_ROOT=/var/lib/gridengine SGE_CELL=default SGE_QMASTER_PORT=6444 SGE_EXECD_PORT=6445) ;;
+        scheduler=(SGE_ROOT=/var/lib/gridengine SGE_CELL=default SGE_QMASTER_PORT=6444 SGE_EXECD_PORT=6445) ;;
     htcondor)
         contact=htcondor path=${LAB_PREFIX:-/opt/lab}/htcondor/bin:$path
-        settings+=(CONDOR_CONFIG="${LAB_PREFIX:-/opt/lab}/htcondor/condor_config") ;;
+        scheduler=(CONDOR_CONFIG="${LAB_PREFIX:-/opt/lab}/htcondor/condor_config") ;;
+    oar) contact=oar ;;
+    hyperqueue) contact=hyperqueue ;;  # a server of its own for each yard, which goes with it
     none) contact= ;;
     *) echo "as_user: no bed $bed" >&2; exit 2 ;;
 esac
 contact=${BED_CONTACT:-$contact}
+if [[ $bed == *-ssh ]]; then
+    # What a login gets is the bed's; folders of jobs lie where the tests' own do.
+    mkdir "$tmp/there"
+    chown "$user" "$tmp/there"
+    SSH_USER=$user SSH_ENVIRONMENT="PATH=$path ${scheduler[*]}" "$project/testbeds/ssh/up.sh" "$tmp/ssh" >/dev/null
+    contact+="+ssh://bed?ssh_config=${tmp//\//%2F}%2Fssh%2Fconfig&work_dir=${tmp//\//%2F}%2Fthere&connect_timeout=60"
+    settings+=(PSIJ_URL="$contact")
+fi
+settings+=("${scheduler[@]}")
 if [ -n "$contact" ]; then
-    settings+=(JOBYARD_BED_CONTACT="$contact" DRMAA_TEST_CONTACT="$contact" PSIJ_EXECUTORS="${contact%%\?*}")
+    settings+=(JOBYARD_BED_CONTACT="$contact" DRMAA_TEST_CONTACT="$contact" PSIJ_EXECUTORS="${contact%%[+?]*}")
 fi
 settings+=(PATH="$path")
 

@@ -7,8 +7,9 @@ import os
 import threading
 from datetime import timedelta
 
-from psij import Job, JobExecutor, JobSpec, JobState, JobStatus
+from psij import Job, JobExecutor, JobExecutorConfig, JobSpec, JobState, JobStatus
 
+URL = os.environ.get("PSIJ_URL", "")  # where the executor under test is, if not here
 # A scheduler of a test bed starts jobs at its own pace, beside what other tests ask of it.
 LONG = timedelta(seconds=120 if os.environ.get("JOBYARD_BED") else 30)
 ALL = [JobState.QUEUED, JobState.STAGE_IN, JobState.ACTIVE, JobState.STAGE_OUT, JobState.CLEANUP, JobState.COMPLETED]
@@ -43,6 +44,13 @@ class Told:
             seen = self.states(job)
             assert len(set(seen)) == len(seen)
             assert all(later.is_greater_than(earlier) for earlier, later in itertools.pairwise(seen))
+
+
+def open_executor(name: str, *, url: str | None = None, config: JobExecutorConfig | None = None) -> JobExecutor:
+    """The executor under test. A ``url`` of options alone (``?key=value``) adds to where it is."""
+    if URL and (url is None or url.startswith("?")):
+        url = URL + (url or "").replace("?", "&")
+    return JobExecutor.get_instance(name, url=url, config=config)
 
 
 def run(executor: JobExecutor, spec: JobSpec) -> JobStatus:

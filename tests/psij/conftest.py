@@ -12,12 +12,13 @@ import pytest
 
 import psij
 from jobyard.schedulers.local import stop
+from psij_helpers import open_executor
 
 HERE = Path(__file__).parent
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``PSIJ_EXECUTORS=slurm,local`` chooses executors; ``local`` otherwise."""
+    """``PSIJ_EXECUTORS=slurm,local`` chooses executors, ``local`` otherwise; PSIJ_URL says where they are."""
     if "executor_name" in metafunc.fixturenames:
         metafunc.parametrize("executor_name", os.environ.get("PSIJ_EXECUTORS", "local").split(","))
 
@@ -54,7 +55,7 @@ def common_yard() -> Iterator[Path]:
 @pytest.fixture
 def executor(executor_name: str, common_yard: Path) -> Iterator[psij.JobExecutor]:
     """The executor under test."""
-    with psij.JobExecutor.get_instance(executor_name) as made:
+    with open_executor(executor_name) as made:
         yield made
 
 

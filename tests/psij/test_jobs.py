@@ -15,7 +15,7 @@ import pytest
 import psij
 from psij import InvalidJobException, Job, JobAttributes, JobExecutor, JobSpec, JobState, ResourceSpecV1, SubmitException
 from psij._engine_executor import EngineExecutor
-from psij_helpers import ALL, LONG, Told, finished, run, shell
+from psij_helpers import ALL, LONG, Told, finished, open_executor, run, shell
 
 
 def test_a_job_runs_and_passes_all_states(executor: JobExecutor) -> None:
@@ -333,7 +333,7 @@ def test_of_many_one_bad_one_stops_all_before_anything_is_sent(executor: JobExec
 
 def test_executors_share_a_session_and_close_apart(executor_name: str, yard: Path) -> None:
     before = threading.active_count()
-    executors = [JobExecutor.get_instance(executor_name) for _ in range(20)]
+    executors = [open_executor(executor_name) for _ in range(20)]
     jobs = [Job(shell("sleep 0.1")) for _ in executors]
     for executor, job in zip(executors, jobs, strict=True):
         executor.submit(job)
@@ -379,7 +379,7 @@ def test_jobs_that_wait_for_others(executor: JobExecutor, tmp_path: Path) -> Non
 
 
 def test_a_closed_executor_tells_nothing_more(executor_name: str, yard: Path) -> None:
-    executor = JobExecutor.get_instance(executor_name)
+    executor = open_executor(executor_name)
     job = Job(shell("sleep 60"))
     executor.submit(job)
     assert job.wait(LONG, JobState.ACTIVE) is not None
@@ -393,7 +393,7 @@ def test_a_closed_executor_tells_nothing_more(executor_name: str, yard: Path) ->
 
     thread = threading.Thread(target=wait)
     thread.start()
-    with JobExecutor.get_instance(executor_name, url=executor.contact) as other:
+    with open_executor(executor_name, url=executor.contact) as other:
         executor.close()
         thread.join(LONG.total_seconds())
         assert not thread.is_alive()
@@ -543,7 +543,7 @@ def test_the_duration_ends_a_job_where_it_was_asked_for(executor: JobExecutor) -
 
 def test_attaching(executor_name: str, yard: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
-    with JobExecutor.get_instance(executor_name) as first, JobExecutor.get_instance(executor_name) as second:
+    with open_executor(executor_name) as first, open_executor(executor_name) as second:
         job = Job(shell('read x < "$1"; exit 7', str(tmp_path / "gate")))
         first.submit(job)
         assert job.native_id is not None
@@ -575,13 +575,13 @@ def test_attaching_what_is_not_there(executor: JobExecutor) -> None:
 
 
 def test_a_session_opened_again_has_its_jobs(executor_name: str, yard: Path) -> None:
-    with JobExecutor.get_instance(executor_name) as executor:
+    with open_executor(executor_name) as executor:
         spec = shell("exit 9", name="again", resources=ResourceSpecV1(process_count=1))
         job = Job(spec)
         executor.submit(job)
         contact = executor.contact
         finished(job)
-    with JobExecutor.get_instance(executor_name, url=contact) as again:
+    with open_executor(executor_name, url=contact) as again:
         (found,) = again.reattach_all()
         assert (found.id, found.native_id, found.spec) == (job.id, job.native_id, spec)
         assert (found.status.state, found.status.exit_code) == (JobState.FAILED, 9)

@@ -12,7 +12,7 @@ import pytest
 
 from psij import InvalidJobException, Job, JobExecutor, JobExecutorConfig, JobSpec, JobState, ResourceSpecV1
 from psij.staging import StageIn, StageOut, StageOutFlags, StagingMode
-from psij_helpers import ALL, LONG, Told, finished, run, shell
+from psij_helpers import ALL, LONG, Told, finished, open_executor, run, shell
 
 COPY, LINK, MOVE = StagingMode
 
@@ -143,7 +143,7 @@ def test_the_launchers_log(executor_name: str, yard: Path, launcher: str, tmp_pa
     (tmp_path / "pre.sh").write_text("echo from-pre; echo err-pre >&2\n")
     (tmp_path / "post.sh").write_text("echo from-post\n")
     config = JobExecutorConfig(launcher_log_file=tmp_path / "the log")
-    with JobExecutor.get_instance(executor_name, config=config) as executor:
+    with open_executor(executor_name, config=config) as executor:
         spec = shell(
             "echo out; exit 3",
             launcher=launcher,
@@ -317,7 +317,7 @@ def test_nothing_is_left(executor_name: str, yard: Path, tmp_path: Path, monkeyp
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    executor = JobExecutor.get_instance(executor_name)
+    executor = open_executor(executor_name)
 
     def files() -> set[str]:
         found = set()

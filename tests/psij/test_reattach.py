@@ -14,6 +14,7 @@ import pytest
 import psij
 from jobyard.testing.standin import install
 from psij.serialize import JSONSerializer
+from psij_helpers import URL
 
 PROGRAM = Path(__file__).with_name("reattach_program.py")
 # Beds start jobs at the pace of their schedulers; there the whole number is for the long form.
@@ -57,7 +58,7 @@ def crash_and_reattach(name: str, url: str, folder: Path) -> None:
 
 
 def test_two_processes_after_a_crash(executor_name: str, yard: Path, tmp_path: Path) -> None:
-    crash_and_reattach(executor_name, "", tmp_path)
+    crash_and_reattach(executor_name, URL, tmp_path)
 
 
 @pytest.mark.parametrize("slots", [64])

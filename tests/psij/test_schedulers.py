@@ -21,7 +21,7 @@ import jobyard
 from jobyard.testing.standin import install
 from psij import InvalidJobException, Job, JobAttributes, JobExecutor, JobExecutorConfig, JobSpec, JobState, ResourceSpecV1
 from psij.executors.batch._scheduler import SchedulerExecutor
-from psij_helpers import LONG, finished, shell
+from psij_helpers import LONG, finished, open_executor, shell
 
 # Beds start jobs at the pace of their schedulers.
 MANY = 1000 if os.environ.get("FULL") == "1" else 40 if os.environ.get("JOBYARD_BED") else 200
@@ -51,7 +51,7 @@ def opened(executor_name: str, yard: Path, monkeypatch: pytest.MonkeyPatch) -> I
             if where:
                 made = StandinExecutor(url=where + url.replace("?", "&"), config=config)
             else:
-                made = JobExecutor.get_instance(executor_name, url=url or None, config=config)
+                made = open_executor(executor_name, url=url or None, config=config)
             assert isinstance(made, SchedulerExecutor)
             stack.enter_context(made)
             return made
