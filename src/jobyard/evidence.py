@@ -82,7 +82,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     absent_clock_s: float | None = None  # of the last of them
     over_clock_s: float | None = None  # since when it is said, or seems, to be over
     looked: bool = False  # its folder was looked at since, and held nothing new
-    unaccounted: bool = False  # accounting answered since, late enough, without the job
+    unaccounted: bool = False  # accounting answered since, late enough, without the job, or never could tell
 
 
 NOTHING = Seen()
@@ -164,6 +164,7 @@ _RECEIPTS = {
 _ABSENCES = {
     "absent": "the queue does not list the job",
     "unaccounted": "accounting does not know the job",
+    "untold": "accounting answers, but cannot tell of the job",
     "no_receipt": "the job's folder holds nothing further",
 }
 

@@ -17,7 +17,7 @@ import msgspec
 
 from .evidence import JobFacts, Run, Seen, Terms, Word
 from .job import By, Cause, Ending, JobState, Observation, Source, Transition
-from .verdict import decide, effective, settled, wants_accounting
+from .verdict import GRACE_S, decide, effective, settled, wants_accounting
 
 __all__ = ["JobFacts", "Needs", "Terms", "follow", "needs", "notable", "reconcile"]
 
@@ -355,8 +355,11 @@ class _Fold:
                 # After a break accounting is asked anew: what it did not know then says nothing now.
                 unaccounted = seen.unaccounted and self.clock_s - seen.absent_clock_s <= GAP_S
                 self.note(absent_s=seen.absent_s + gap, absent_clock_s=self.clock_s, live=False, unaccounted=unaccounted)
-        elif one.what == "unaccounted" and seen.over_clock_s is not None:
-            if self.clock_s - seen.over_clock_s >= self.before.terms.accounting_late_s:
+        elif one.what in ("unaccounted", "untold") and seen.over_clock_s is not None:
+            # Accounting that answers and cannot tell is switched off, or damaged. Who cancelled the job knows most without it.
+            early = one.what == "unaccounted" or seen.cancelled
+            wait_s = self.before.terms.accounting_late_s if early else GRACE_S
+            if self.clock_s - seen.over_clock_s >= wait_s:
                 self.note(unaccounted=True)
         elif one.what == "no_receipt" and seen.over_clock_s is not None:
             self.note(looked=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .evidence import JobFacts, Run, Word
 from .job import Cause, Ending, JobState, Usage
 
-__all__ = ["decide", "effective", "settled", "wants_accounting"]
+__all__ = ["GRACE_S", "decide", "effective", "settled", "wants_accounting"]
 
 GRACE_S = 120.0  # of good answers without the job, before it is lost
 SHORT_GRACE_S = 30.0  # the same where an end receipt is there, and only the scheduler's word is missing

@@ -150,6 +150,7 @@ def act(what: str, *, at: float = T0 + 15) -> Observation:
 
 
 ABSENT, UNACCOUNTED, LOOKED = nothing("absent"), nothing("unaccounted"), nothing("no_receipt")
+UNTOLD = nothing("untold")  # an answer of accounting without the job, which was not whole
 
 
 def play(
@@ -167,6 +168,11 @@ def play(
             facts, made = reconcile(facts, [step], now, clock_s=clock_s)
         history += made
     return facts, history
+
+
+def absent(*waits: float) -> list[Step]:
+    """Good answers without the job, with these times between them."""
+    return [step for wait in waits for step in (wait, ABSENT)]
 
 
 def states(history: Sequence[Transition]) -> list[JobState]:

@@ -19,6 +19,7 @@ from engine.reconciling import (
     TERMS,
     UNACCOUNTED,
     Step,
+    absent,
     accepted,
     account,
     act,
@@ -279,11 +280,6 @@ def test_a_second_begin_receipt_of_a_job_that_may_run_once_is_no_step_back() -> 
 
 
 # The grace ----------------------------------------------------------------------------------------------------------------
-
-
-def absent(*waits: float) -> list[Step]:
-    """Good answers without the job, with these times between them."""
-    return [step for wait in waits for step in (wait, ABSENT)]
 
 
 def lost_after(*waits: float) -> bool:

@@ -152,7 +152,11 @@ class Scheduler(Protocol):
         """The queue, in one command, about at least these jobs. SchedulerUnavailable, TransportError: no answer."""
 
     def account(self, native_ids: Collection[str]) -> Answer:
-        """Accounting's word on these; empty and not complete where there is none. SchedulerUnavailable: no answer."""
+        """Accounting's word on these. SchedulerUnavailable: no answer.
+
+        Empty and not complete where there is none, or where it cannot tell. Jobs that it leaves out for long enough then end by
+        what else is known of them.
+        """
 
     def control(self, action: Action, native_ids: Sequence[str], *, signal: int | None = None) -> Mapping[str, JobyardError | None]:
         """Do it to all, in as few commands as can be; for each id None (acknowledged) or why not."""
