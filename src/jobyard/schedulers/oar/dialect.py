@@ -97,7 +97,7 @@ class OarDialect:
         dependencies=frozenset({"any"}),
         accounting=False,
         notes={
-            "memory_bytes": "it books none; where nodes have a property that tells their memory, name it with memory= in the contact",
+            "memory_bytes": "it books none; where a property tells the memory of nodes, name it with memory= in the contact",
             "priority": "it has none for users; choose a queue",
             "run_time_s": "set walltime",
             "soft_run_time_s": "set soft_walltime and walltime",

@@ -1,0 +1,37 @@
+"""The conformance suite on a running OAR. Run by ``testbeds/as_user.sh oar``."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobyard import Session
+from jobyard.schedulers.oar import OarScheduler
+from jobyard.testing import conformance
+from schedulers.live import *  # noqa: F403
+from schedulers.live import WORKER, only_on
+
+only_on("oar")
+
+# A node of one core for each worker, where only jobs go that ask for it (testbeds/oar/up.sh).
+YARD = f"yard = {1 + WORKER % 8}"
+
+
+@pytest.fixture
+def features(contact: str, session: Session) -> conformance.Features:
+    """A server whose rounds take a second or two (testbeds/oar/up.sh)."""
+    scheduler = session.scheduler
+    assert isinstance(scheduler, OarScheduler)
+    return conformance.Features(
+        contact=contact,
+        scheduler="oar",
+        capabilities=session.capabilities,
+        deadline_s=180,
+        poll_s=15,
+        cancel_grace_s=60,
+        walltime_s=2,
+        walltime_late_s=60,
+        many=30,
+        clock_slack_s=1.0,
+        whole={"native": ("-p", YARD)},
+        commands_run=lambda: sum(scheduler.commands_run.values()),
+    )
