@@ -82,6 +82,7 @@ class Features:
     walltime_s: float = 1.0  # the shortest walltime that works
     walltime_late_s: float = 5.0  # a limit acts so late at most
     many: int = 1000  # how many like jobs are "many" here
+    exit_codes: Sequence[int] = range(256)  # those that are tried; fewer where it takes the scheduler a second to start a job
     clock_slack_s: float = 0.05  # how far the clocks of client and nodes differ
     whole: Mapping[str, Any] | None = None  # fields of a job that fills the machine, so that all others queue
     honours_priority: bool = False  # needs ``whole``
