@@ -34,7 +34,18 @@ from .journal import Change, Intent, Journal, SubmissionRow
 from .keeper import Placed
 from .layout import Part, lay_out_array, lay_out_jobs
 from .reconcile import reconcile
-from .schedulers.base import Accepted, Action, Capabilities, Kind, Scheduler, SiteLimits, Submission, Traits
+from .schedulers.base import (
+    Accepted,
+    Action,
+    BeginsSubmissions,
+    Begun,
+    Capabilities,
+    Kind,
+    Scheduler,
+    SiteLimits,
+    Submission,
+    Traits,
+)
 from .script import job_files, new_token
 
 __all__ = ["Submitter"]
@@ -204,7 +215,23 @@ class Submitter:
 
     def _send_all(self, prepared: Sequence[_Prepared], placed: dict[int, Placed], count: int) -> str | None:
         """Send them in order; the array's native id. What is refused ends it: what was accepted before it stays."""
-        ranges = self._journal.intend([one.intent for one in prepared])
+        begun = self._begin(prepared)
+        try:
+            ranges = self._journal.intend([one.intent for one in prepared])
+            return self._send_each(prepared, ranges, placed, count, begun)
+        finally:
+            if begun is not None:
+                begun.abandon()
+
+    def _begin(self, prepared: Sequence[_Prepared]) -> Begun | None:
+        """The first submission's command, starting while its intent is made durable: it says nothing before it gets its script."""
+        if isinstance(self._scheduler, BeginsSubmissions) and prepared[0].never is None:
+            return self._scheduler.begin(prepared[0].submission)
+        return None
+
+    def _send_each(
+        self, prepared: Sequence[_Prepared], ranges: Sequence[range], placed: dict[int, Placed], count: int, begun: Begun | None
+    ) -> str | None:
         first_array: str | None = None
         previous: str | None = None
         sent, signed_s = 0, time.monotonic()
@@ -222,7 +249,7 @@ class Submitter:
                         {position: Placed(keys[n], self._token(one, n), None) for n, position in enumerate(one.part.positions)}
                     )
                     continue
-                accepted = self._send(one, keys)
+                accepted = self._send(one, keys, begun if sent == 1 else None)
                 previous = accepted.array_id or accepted.native_ids[0]
                 first_array = first_array or accepted.array_id
                 for number, position in enumerate(one.part.positions):
@@ -272,13 +299,13 @@ class Submitter:
         submission = msgspec.structs.replace(one.submission, after=(*one.submission.after, (previous, "any")))
         return _Prepared(one.part, submission, {**one.files, **self._scheduler.prepare(submission)}, one.intent)
 
-    def _send(self, one: _Prepared, keys: range) -> Accepted:
+    def _send(self, one: _Prepared, keys: range, begun: Begun | None) -> Accepted:
         submission = one.submission
         token = submission.token
         try:
             try:
                 self._work.create(token, one.files)
-                accepted = self._scheduler.submit(submission)
+                accepted = self._scheduler.submit(submission) if begun is None else begun.submit(one.files)
             except (SchedulerUnavailable, TransportError) as error:
                 accepted = self._find_out(submission, error)
         except BaseException as error:

@@ -19,10 +19,13 @@ __all__ = [
     "Accepted",
     "Action",
     "Answer",
+    "BeginsSubmissions",
+    "Begun",
     "Capabilities",
     "Command",
     "Dialect",
     "Kind",
+    "ReadsScripts",
     "Result",
     "Row",
     "Scheduler",
@@ -174,6 +177,25 @@ class Scheduler(Protocol):
         """Let go of connections. Jobs are not touched."""
 
 
+class Begun(Protocol):
+    """A submission whose command has begun, and which the scheduler has not heard of. For one thread."""
+
+    def submit(self, files: Mapping[str, bytes]) -> Accepted:
+        """Hand it over, its folder being complete. ``files``: as ``prepare`` made them. Errors as those of ``Scheduler.submit``."""
+
+    def abandon(self) -> None:
+        """Let it not be: the scheduler never hears of it. Nothing where it was handed over."""
+
+
+@runtime_checkable
+class BeginsSubmissions(Protocol):
+    """A scheduler whose submission command can find its libraries and its configuration while the intent is made durable."""
+
+    def begin(self, submission: Submission) -> Begun | None:
+        """Start the command; None where that cannot be now. It says nothing to the scheduler before ``Begun.submit``, and never
+        does where this process ends before that."""
+
+
 # Dialects -----------------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +249,14 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     variables: tuple[str, ...] = ()  # prefixes or names removed from jobs sent as LIKE: "SLURM_ARRAY_"
     keep_descriptors: bool = False  # a launcher needs those above 2
     guarded: bool = False  # the shepherd keeps the walltime, looks for ``stop.N``, and ends with its worker (node/guard.py)
+
+
+@runtime_checkable
+class ReadsScripts(Protocol):
+    """A dialect whose submission command reads the batch script from its standard input, and refuses an empty one."""
+
+    def fed_submit_command(self, submission: Submission) -> Command:
+        """As Dialect.submit_command, the script being fed."""
 
 
 class Dialect(Protocol):

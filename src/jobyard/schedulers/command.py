@@ -20,8 +20,8 @@ import msgspec
 
 from ..errors import ControlError, JobyardError, NoScheduler, SchedulerUnavailable, TransportError
 from ..job import JobDescription
-from ..transports.base import CommandTimeout, ProgramMissing, Transport, printable, shown_command
-from .base import Accepted, Action, Answer, Command, Dialect, Kind, Result, Row, SiteLimits, Submission
+from ..transports.base import CommandTimeout, ProgramMissing, Started, StartsCommands, Transport, printable, shown_command
+from .base import Accepted, Action, Answer, Begun, Command, Dialect, Kind, ReadsScripts, Result, Row, SiteLimits, Submission
 from .checks import check_capabilities
 
 __all__ = ["CommandOptions", "CommandScheduler"]
@@ -96,9 +96,29 @@ class CommandScheduler:
 
     # Submission
 
+    def begin(self, submission: Submission) -> Begun | None:
+        dialect, transport = self.dialect, self.transport
+        if not isinstance(dialect, ReadsScripts) or not isinstance(transport, StartsCommands):
+            return None
+        self._check_open()
+        command = self._timed(dialect.fed_submit_command(submission))
+        if not self._gate.taken():
+            return None
+        try:
+            started = transport.start(command)
+        except BaseException as error:
+            self._gate.give()
+            if isinstance(error, TransportError):
+                return None  # ``submit`` will say it
+            raise
+        self._count("submit")
+        return _Begun(self, submission, started, self._gate)
+
     def submit(self, submission: Submission) -> Accepted:
         command = msgspec.structs.replace(self.dialect.submit_command(submission, f"{submission.folder}/run.sh"), finish=True)
-        result = self._run("submit", command)
+        return self._accepted(self._run("submit", command), submission)
+
+    def _accepted(self, result: Result, submission: Submission) -> Accepted:
         accepted = self._read(result, lambda: self.dialect.parse_submit(result, submission))
         expected = 1 if submission.kind is Kind.SINGLE else len(submission.indices)
         if len(accepted.native_ids) != expected or len(set(accepted.native_ids)) != expected or not all(accepted.native_ids):
@@ -190,23 +210,42 @@ class CommandScheduler:
 
     # Helpers
 
-    def _run(self, purpose: str, command: Command) -> Result:
+    def _check_open(self) -> None:
         if self._closed:
             raise SchedulerUnavailable(f"{self.name}: this scheduler was closed; open it again")
         if self._pid != os.getpid():  # what the parent's threads held when it forked is nobody's here
             self._pid, self._lock, self._gate = os.getpid(), threading.Lock(), _gate_of(self._login)
-        if self.options.timeout_s is not None:
-            command = msgspec.structs.replace(command, timeout_s=self.options.timeout_s)
+
+    def _timed(self, command: Command) -> Command:
+        return command if self.options.timeout_s is None else msgspec.structs.replace(command, timeout_s=self.options.timeout_s)
+
+    def _count(self, purpose: str) -> None:
+        with self._lock:
+            self.commands_run[purpose] += 1
+
+    def _run(self, purpose: str, command: Command) -> Result:
+        self._check_open()
+        command = self._timed(command)
         with self._gate.passed(purpose, command, self.name):
-            with self._lock:
-                self.commands_run[purpose] += 1
-            try:
+            self._count(purpose)
+            with self._told():
                 return self.transport.run(command)
-            except ProgramMissing as error:
-                raise NoScheduler(f"{self.name}: {error.program} is not on {self.transport.name}; {self.dialect.hint}") from error
-            except CommandTimeout as error:
-                wrote = _shown_output(error.result)
-                raise SchedulerUnavailable(f"{self.name} did not answer: {error}{wrote}") from error
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What becomes of a command, in the scheduler's words."""
+        try:
+            yield
+        except ProgramMissing as error:
+            raise NoScheduler(f"{self.name}: {error.program} is not on {self.transport.name}; {self.dialect.hint}") from error
+        except CommandTimeout as error:
+            raise SchedulerUnavailable(f"{self.name} did not answer: {error}{_shown_output(error.result)}") from error
+
+    def finished(self, started: Started, files: Mapping[str, bytes], submission: Submission) -> Accepted:
+        """The answer to a submission that was begun."""
+        with self._told():
+            result = started.finish(files["run.sh"])
+        return self._accepted(result, submission)
 
     def _read(self, result: Result, parse: Callable[[], T]) -> T:
         try:
@@ -225,6 +264,29 @@ class CommandScheduler:
             f"{self.name} gave no answer that can be used: {printable(why)}. {shown_command(result.argv)} {ended}"
             f"{_shown_output(result)}. Nothing was concluded from it; run the command by hand on {self.transport.name} to see more"
         )
+
+
+class _Begun:
+    """Begun of jobyard.schedulers.base. It has its place in the gate until it is over."""
+
+    def __init__(self, scheduler: CommandScheduler, submission: Submission, started: Started, gate: _Gate) -> None:
+        self._scheduler, self._submission, self._started, self._gate = scheduler, submission, started, gate
+        self._over = False
+
+    def submit(self, files: Mapping[str, bytes]) -> Accepted:
+        self._over = True
+        try:
+            return self._scheduler.finished(self._started, files, self._submission)
+        finally:
+            self._gate.give()
+
+    def abandon(self) -> None:
+        if not self._over:
+            self._over = True
+            try:
+                self._started.abandon()
+            finally:
+                self._gate.give()
 
 
 def _login_of(transport: Transport) -> str:
@@ -290,10 +352,21 @@ class _Gate:
         try:
             yield
         finally:
-            with self._condition:
-                self._all -= 1
-                self._questions -= question
-                self._condition.notify_all()
+            self.give(question)
+
+    def taken(self) -> bool:
+        """Take a place for a submission where one is free now. ``give`` gives it back."""
+        with self._condition:
+            free = self._free(False)
+            self._all += free
+            return free
+
+    def give(self, question: bool = False) -> None:
+        """Give a place back."""
+        with self._condition:
+            self._all -= 1
+            self._questions -= question
+            self._condition.notify_all()
 
     def _free(self, question: bool) -> bool:
         return self._all < _AT_ONCE and (not question or self._questions < _QUESTIONS_AT_ONCE)

@@ -42,6 +42,8 @@ __all__ = [
     "PathMissing",
     "ProgramMissing",
     "Result",
+    "Started",
+    "StartsCommands",
     "Timeouts",
     "TransferTimeout",
     "Transport",
@@ -221,6 +223,27 @@ class Watch(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *args: object) -> None: ...
+
+
+class Started(Protocol):
+    """A command that has begun, and waits for its standard input. For one thread."""
+
+    def finish(self, stdin: bytes) -> Result:
+        """Give it this, and take its answer; errors as those of ``Transport.run``."""
+
+    def abandon(self) -> None:
+        """End it: it has read nothing, and reads nothing any more. Nothing where it is finished."""
+
+
+@runtime_checkable
+class StartsCommands(Protocol):
+    """A transport on which a command can begin before its standard input is there."""
+
+    def start(self, command: Command) -> Started:
+        """Begin it, with a standard input that stays open and empty; ``command.stdin`` is not looked at.
+
+        Should this process end before ``finish``, the command finds its input empty. Errors as those of ``Transport.run``.
+        """
 
 
 @runtime_checkable

@@ -39,6 +39,23 @@ __all__ = ["LocalTransport", "named", "reading", "replacing", "told", "write_all
 _CHUNK = 1 << 18
 
 
+class _Started:
+    """Started of jobyard.transports.base."""
+
+    def __init__(self, transport: LocalTransport, command: Command, process: subprocess.Popen[bytes], began: float) -> None:
+        self._transport, self._command, self._process, self._began = transport, command, process, began
+        self._over = False
+
+    def finish(self, stdin: bytes) -> Result:
+        self._over = True
+        return self._transport._finish(self._command, self._process, stdin, self._began)
+
+    def abandon(self) -> None:
+        if not self._over:
+            self._over = True
+            self._transport.abandon(self._process)
+
+
 class LocalTransport:
     """Transport of jobyard.transports.base to this machine.
 
@@ -70,16 +87,34 @@ class LocalTransport:
 
     def run(self, command: Command) -> Result:
         began = time.monotonic()
-        self._check_open()
-        reap_left()
+        process = self._start(command, fed=bool(command.stdin))
+        return self._finish(command, process, command.stdin, began)
+
+    def start(self, command: Command) -> _Started:
+        """StartsCommands.start."""
+        began = time.monotonic()
+        process = self._start(command, fed=True)
+        with self._lock:
+            self._running.add(process)
+        return _Started(self, command, process, began)
+
+    def abandon(self, process: subprocess.Popen[bytes]) -> None:
+        """End a command that was started, and forget it."""
+        end(process)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        with self._lock:
+            self._running.discard(process)
+
+    def _finish(self, command: Command, process: subprocess.Popen[bytes], stdin: bytes, began: float) -> Result:
         limit_s = min(command.timeout_s, self._timeouts.command_s or command.timeout_s)
-        process = self._start(command)
         try:
             with self._lock:
                 self._running.add(process)
             if self._closed:
                 raise TransportClosed(f"{self.name}: the transport was closed while {shown_command(command.argv)} began")
-            pump = Pump(process, command.stdin, self._cap)
+            pump = Pump(process, stdin, self._cap)
             over = pump.run(began + limit_s)
         except BaseException:  # Ctrl-C above all: nothing is left running
             end(process)
@@ -109,7 +144,9 @@ class LocalTransport:
             )
         return result
 
-    def _start(self, command: Command) -> subprocess.Popen[bytes]:
+    def _start(self, command: Command, *, fed: bool) -> subprocess.Popen[bytes]:
+        self._check_open()
+        reap_left()
         environment = dict(os.environb)
         environment.update((os.fsencode(name), os.fsencode(value)) for name, value in self._extra.items())
         if command.without:
@@ -124,7 +161,7 @@ class LocalTransport:
             return subprocess.Popen(
                 argv,
                 executable=self._program(argv[0], environment.get(b"PATH")),
-                stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=None if command.directory is None else os.fsencode(command.directory),

@@ -117,7 +117,15 @@ class SlurmDialect:
         return ()  # all stands on the command line, which beats directives and variables
 
     def submit_command(self, submission: Submission, script: str) -> Command:
-        return Command(argv=("sbatch", *sbatch_options(submission), "--parsable", script), without=_WITHOUT_SBATCH)
+        return self._sbatch(submission, script)
+
+    def fed_submit_command(self, submission: Submission) -> Command:
+        """ReadsScripts: without a name, ``sbatch`` reads its options and its configuration, then the script; "Batch script is
+        empty!" where nothing comes."""
+        return self._sbatch(submission)
+
+    def _sbatch(self, submission: Submission, *script: str) -> Command:
+        return Command(argv=("sbatch", *sbatch_options(submission), "--parsable", *script), without=_WITHOUT_SBATCH)
 
     def parse_submit(self, result: Result, submission: Submission) -> Accepted:
         return answers.parse_submit(result, submission)
