@@ -12,7 +12,46 @@ from gc3.standin_backend import BulkSystem, StandinSystem, resource
 from gc3libs.backends.batch import BatchSystem
 from gc3libs.backends.transport import LocalTransport, SshTransport, Transport
 from jobyard.testing import standin
-from transports.sshd import HERE, available, running_sshd
+from transports.sshd import HERE as NO_SSHD
+from transports.sshd import available, running_sshd
+
+HERE = Path(__file__).parent
+
+
+# Of what schedulers and clients do wrong, what the connection has a part in; the rest runs over it in the long form.
+_ALWAYS_OVER_SSH = frozenset({
+    "test_a_banner_around_the_id",
+    "test_a_full_disk_there",
+    "test_a_hook_that_raises_changes_nothing",
+    "test_a_stopped_client_hurts_nobody",
+    "test_an_answer_that_is_lost",
+    "test_an_outage_with_accounting",
+    "test_commands_that_are_not_there",
+    "test_two_processes_of_one_resource",
+})  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Faults over ssh that say nothing of the connection are the long form's."""
+    for item in items:
+        if not isinstance(item, pytest.Function) or item.path != HERE / "test_faults.py" or not hasattr(item, "callspec"):
+            continue
+        if item.callspec.params.get("make") == "ssh" and item.originalname not in _ALWAYS_OVER_SSH:
+            item.add_marker(pytest.mark.long)
+
+
+def over_ssh(server: Any, spooldir: Path) -> dict[str, Any]:
+    """What a resource says to be reached by this server; its sandboxes lie in ``spooldir``."""
+
+    class Auth:
+        username = None
+        port = None
+        keyfile = None
+        ssh_config = str(server.config)
+        timeout = 60  # a login may be slow here
+
+    return {"transport": "ssh", "frontend": "bed", "auth": Auth, "spooldir": str(spooldir)}
 
 
 @pytest.fixture
@@ -22,13 +61,16 @@ def cell(yard: Path) -> Iterator[standin.Cell]:
         yield made
 
 
-@pytest.fixture
-def make(cell: standin.Cell) -> Iterator[Callable[..., Any]]:
-    """Makes resources on the cell, and closes them."""
+@pytest.fixture(params=["local", "ssh"])
+def make(request: pytest.FixtureRequest, cell: standin.Cell, yard: Path) -> Iterator[Callable[..., Any]]:
+    """Makes resources on the cell, reached over each transport, and closes them."""
     made: list[BatchSystem] = []
+    where: dict[str, Any] = {}
+    if request.param == "ssh":
+        where = over_ssh(request.getfixturevalue("sshd"), yard / "work")
 
     def one(kind: type[BatchSystem] = StandinSystem, **extra: Any) -> Any:
-        made.append(resource(cell, kind, **extra))
+        made.append(resource(cell, kind, **{**where, **extra}))
         return made[-1]
 
     yield one
@@ -52,7 +94,7 @@ def either(request: pytest.FixtureRequest, make: Callable[..., Any]) -> Any:
 def sshd() -> Iterator[Any]:
     """A login host on the loopback."""
     if not available():
-        pytest.skip(HERE)
+        pytest.skip(NO_SSHD)
     with running_sshd() as server:
         yield server
 

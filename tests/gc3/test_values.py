@@ -234,6 +234,15 @@ def test_states() -> None:
     assert task.execution.info == "noted"
 
 
+def test_states_that_nobody_saw_stand_in_the_order_of_a_life() -> None:
+    run = Run()
+    run.timestamp["NEW"] = 1.0
+    run.state = Run.State.RUNNING
+    run.timestamp["RUNNING"] = 5.0
+    run.passed({"SUBMITTED": 2.0, "RUNNING": 3.0})
+    assert list(run.timestamp.items()) == [("NEW", 1.0), ("SUBMITTED", 2.0), ("RUNNING", 5.0)]
+
+
 def test_a_record_of_another_format() -> None:
     with pytest.raises(InvalidValue, match="format 2"):
         Run.from_data({"format": 2})

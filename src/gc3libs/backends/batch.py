@@ -278,9 +278,8 @@ class BatchSystem(LRMS):
                 record.update(information(ending))
                 record._core = ending.core_dumped
                 record.history.append(said_of(ending))
-                for name, at in (("SUBMITTED", ending.submitted_at), ("RUNNING", ending.began_at)):
-                    if at is not None:
-                        record.timestamp.setdefault(name, at)
+                times = {"SUBMITTED": ending.submitted_at, "RUNNING": ending.began_at}
+                record.passed({name: at for name, at in times.items() if at is not None})
             record.state = Run.State.TERMINATING
             with self._lock:
                 self._records.pop(str(record.get("lrms_jobid")), None)
