@@ -1,16 +1,25 @@
-"""The areas of the conformance suite, and cells of lookalikes to run it on: ``from lookalikes.areas import *``."""
+"""The conformance suite on a lookalike: ``from lookalikes.areas import *``, and the module's own STYLE and FEATURES.
+
+STYLE names the lookalike, CELL its settings beyond the usual ones, FEATURES what is true of that scheduler alone.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from conformance.areas import *  # noqa: F403
 from conformance.yards import private_yard
-from jobyard.testing import lookalike
+from jobyard import Session
+from jobyard.schedulers.command import CommandScheduler
+from jobyard.testing import conformance, lookalike
+
+SLOTS = 4
+GRACE_S = 1.0
 
 
 @contextmanager
@@ -23,3 +32,33 @@ def on_path(style: str, **config: object) -> Iterator[lookalike.Lookalike]:
     ):
         patch.setenv("PATH", f"{cell.bin}{os.pathsep}{os.environ['PATH']}")
         yield cell
+
+
+@pytest.fixture(scope="module")
+def contact(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server of four slots, its commands on PATH."""
+    with on_path(request.module.STYLE, slots=SLOTS, kill_grace_s=GRACE_S, **getattr(request.module, "CELL", {})) as cell:
+        yield cell.contact
+
+
+@pytest.fixture
+def features(request: pytest.FixtureRequest, contact: str, session: Session) -> conformance.Features:
+    """What is true of all lookalikes, and the module's FEATURES."""
+    scheduler = session.scheduler
+    assert isinstance(scheduler, CommandScheduler)
+    commands = scheduler.commands_run
+    common: dict[str, Any] = {
+        "deadline_s": 30,
+        "poll_s": 5,
+        "cancel_grace_s": GRACE_S + 10,
+        "walltime_s": 1,
+        "walltime_late_s": 5,
+        "many": 200,
+        "whole": {"cores": SLOTS},
+        "commands_run": lambda: sum(commands.values()),
+    }
+    if not session.capabilities.per_task_control:  # then like jobs are sent one by one
+        common |= {"many": 50, "commands_run": lambda: sum(commands.values()) - commands["submit"]}
+    return conformance.Features(
+        contact=contact, scheduler=scheduler.name, capabilities=session.capabilities, **{**common, **request.module.FEATURES}
+    )

@@ -50,6 +50,8 @@ def test_a_cell_holds_all_that_it_needs(cell: lookalike.Lookalike) -> None:
         "torque": ("qstat", "--version"),
         "lsf": ("bjobs", "-V"),
         "flux": ("flux", "--version"),
+        "cobalt": ("qsub", "--version"),
+        "nqsv": ("qstat", "-V"),
     }
     code, out, err = said(cell, *version[cell.style])
     assert code == 0, err

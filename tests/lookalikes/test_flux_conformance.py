@@ -2,44 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
-import pytest
-
-from jobyard import Session
-from jobyard.schedulers.command import CommandScheduler
-from jobyard.testing import conformance
 from lookalikes.areas import *  # noqa: F403
-from lookalikes.areas import on_path
 
-SLOTS = 4
-GRACE_S = 1.0
-
-
-@pytest.fixture(scope="module")
-def contact() -> Iterator[str]:
-    """A server of four slots, its commands on PATH."""
-    with on_path("flux", slots=SLOTS, kill_grace_s=GRACE_S) as cell:
-        yield cell.contact
-
-
-@pytest.fixture
-def features(contact: str, session: Session) -> conformance.Features:
-    """It has no accounting; its arrays are jobs of their own."""
-    scheduler = session.scheduler
-    assert isinstance(scheduler, CommandScheduler)
-    commands = scheduler.commands_run
-    return conformance.Features(
-        contact=contact,
-        scheduler="flux",
-        capabilities=session.capabilities,
-        deadline_s=30,
-        poll_s=5,
-        cancel_grace_s=GRACE_S + 10,
-        walltime_s=1,
-        walltime_late_s=5,
-        many=200,
-        whole={"cores": SLOTS},
-        honours_priority=True,
-        commands_run=lambda: sum(commands.values()),
-    )
+STYLE = "flux"
+FEATURES: dict[str, Any] = {"honours_priority": True}

@@ -27,7 +27,7 @@ def cell(request: pytest.FixtureRequest) -> Iterator[lookalike.Lookalike]:
 
 @pytest.fixture
 def session(cell: lookalike.Lookalike) -> Iterator[Session]:
-    with Session(f"{cell.contact}?poll=0.2") as made:
+    with Session(f"{cell.contact}{'&' if '?' in cell.contact else '?'}poll=0.2") as made:
         yield made
         cell.clear()
         cell.configure(away=False, history=True)

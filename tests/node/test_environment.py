@@ -367,3 +367,11 @@ def test_the_id_that_flux_writes_in_base_58(rig: Rig, shown: str, native_id: str
     traits = Traits(native_id_variables=("RIG_ID",), native_id_base58=True)
     placed = rig.place(["/bin/sh", "-c", 'echo "$JOBYARD_NATIVE_ID"'], traits=traits)
     assert placed.run(shown).stdout().decode() == f"{native_id}\n"
+
+
+@pytest.mark.parametrize(("shown", "native_id"), [("0:949573.nqsv", "949573.nqsv"), ("7.nqsv", "7.nqsv")])
+def test_the_id_behind_the_number_of_a_host(rig: Rig, shown: str, native_id: str) -> None:
+    """NQSV's PBS_JOBID tells the job's number on its host, too."""
+    traits = Traits(native_id_variables=("RIG_ID",), native_id_after=":")
+    placed = rig.place(["/bin/sh", "-c", 'echo "$JOBYARD_NATIVE_ID"'], traits=traits)
+    assert placed.run(shown).stdout().decode() == f"{native_id}\n"

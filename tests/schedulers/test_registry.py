@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from jobyard.contact import Contact
-from jobyard.errors import NoScheduler
 from jobyard.schedulers import find_known, found, known, open_scheduler
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import lookalike
 
 ALIASES = {"pbspro": "pbs", "pbs_pro": "pbs", "pbs_classic": "torque", "sge": "gridengine", "condor": "htcondor"}
-OURS = ("pbs", "torque", "lsf", "flux")
+OURS = tuple(lookalike.COMMANDS)
 
 
 @pytest.mark.parametrize(("alias", "name"), ALIASES.items())
@@ -31,15 +30,9 @@ def test_an_adapter_is_there_under_its_name(name: str, yard: Path) -> None:
     scheduler.close()
 
 
-@pytest.mark.parametrize("name", ["cobalt", "nqsv"])
-def test_one_that_is_known_and_not_there_yet(name: str, yard: Path) -> None:
-    with pytest.raises(NoScheduler, match="no adapter for it yet"):
-        open_scheduler(Contact.parse(name))
-
-
 @pytest.mark.parametrize("name", OURS)
 def test_each_is_found_by_its_own_commands_alone(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """qsub and qstat are those of five schedulers: a further command tells them apart."""
+    """qsub and qstat are those of six schedulers: a further command tells them apart."""
     cell = lookalike.install(tmp_path / "cell", name)
     monkeypatch.setenv("PATH", str(cell.bin))
     assert found() == [name]

@@ -102,16 +102,16 @@ _TABLE = {
         Known(
             name="cobalt",
             title="Cobalt, by its commands",
-            target="",
-            programs=("cqsub", "cqstat", "cqdel"),
+            target="jobyard.schedulers.cobalt:open_cobalt",
+            programs=("qsub", "qstat", "qdel", "qhold", "qrls", "cqsub"),
             hint="log in where Cobalt's commands are",
         ),
         Known(
             name="nqsv",
             title="NEC NQSV, by its commands",
-            target="",
-            programs=("qsub", "qstat", "qdel", "qwait"),
-            hint="put /opt/nec/nqsv/bin on PATH",
+            target="jobyard.schedulers.nqsv:open_nqsv",
+            programs=("qsub", "qstat", "qdel", "qhold", "qrls", "qwait"),
+            hint="put /opt/nec/nqsv/bin on PATH, or log in where its commands are",
         ),
         Known(
             name="standin",

@@ -27,13 +27,13 @@ _DESTINATION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*", re.ASCII)
 # Values that reach the command ----------------------------------------------------------------------------------------
 
 
-def check_common(scheduler: str, description: JobDescription, *, priority: int) -> None:
-    """InvalidJob names the field whose value this scheduler's commands cannot take."""
+def check_common(scheduler: str, description: JobDescription, *, priority: int, reservations: bool = False) -> None:
+    """InvalidJob names the field whose value this scheduler's commands cannot take. ``reservations``: they are no queues."""
     for name in ("queue", "reservation"):
         value = getattr(description, name)
         if value is not None and not _DESTINATION.fullmatch(value):
             raise InvalidJob(f"{scheduler}: {name} {value!r} cannot be one of its queues; write a name like 'workq'", field=name)
-    if description.queue is not None and description.reservation is not None:
+    if description.queue is not None and description.reservation is not None and not reservations:
         raise InvalidJob(
             f"{scheduler}: a reservation is a queue there; give reservation {description.reservation!r} or queue, not both",
             field="reservation",

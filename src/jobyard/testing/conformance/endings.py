@@ -33,7 +33,7 @@ class Endings:
             endings = session.wait_all(many, timeout=features.deadline_s + len(codes))
         assert [ending.exit_code for ending in endings] == codes
         assert {ending.signal for ending in endings} == {None}
-        assert {ending.cause for ending in endings} == {Cause.EXITED}
+        assert {ending.cause for ending in endings} <= set(features.cause("exited"))
         assert [ending.state for ending in endings] == [JobState.FAILED if code else JobState.DONE for code in codes]
 
     def test_twelve_signals_by_name(self, session: Session, features: Features) -> None:
@@ -45,7 +45,7 @@ class Endings:
         assert [ending.signal for ending in endings] == [f"SIG{name}" for name in jobs.SIGNALS]
         assert {ending.exit_code for ending in endings} == {None}
         assert {ending.state for ending in endings} == {JobState.FAILED}
-        assert {ending.cause for ending in endings} == {Cause.EXITED}
+        assert {ending.cause for ending in endings} <= set(features.cause("exited"))
         assert not any(ending.core_dumped for ending in endings)
         assert not any(ending.aborted for ending in endings)
 
@@ -75,7 +75,7 @@ class Endings:
         assert ending.state is JobState.FAILED
         assert ending.cause in features.cause("walltime")
         assert not ending.aborted
-        with pytest.raises(JobFailed, match="walltime"):
+        with pytest.raises(JobFailed, match="walltime" if ending.cause is Cause.WALLTIME else None):
             ending.check()
 
     def test_within_the_walltime(self, session: Session, features: Features) -> None:

@@ -19,7 +19,10 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "torque": ("qsub", "qstat", "qdel", "qhold", "qrls", "qsig", "qselect", "qchkpt"),
     "lsf": ("bsub", "bjobs", "bkill", "bstop", "bresume", "bparams"),
     "flux": ("flux",),
+    "cobalt": ("qsub", "qstat", "qdel", "qhold", "qrls", "cqsub"),
+    "nqsv": ("qsub", "qstat", "qdel", "qhold", "qrls", "qwait"),
 }
+OPTIONS: Mapping[str, str] = {"cobalt": "?walltime=1h"}  # without which it takes no job
 _READ_STDIN = ("bsub",)
 _TESTING = Path(__file__).parent.parent
 _PARTS = ("standin", "lookalike")
@@ -35,7 +38,7 @@ class Lookalike(Cell):
     @property
     def contact(self) -> str:
         """Opens a session on it, where its ``bin`` is on PATH."""
-        return self.style
+        return f"{self.style}{OPTIONS.get(self.style, '')}"
 
 
 def install(folder: str | os.PathLike[str], style: str, **config: Any) -> Lookalike:

@@ -15,7 +15,22 @@ from ...standin.programs.jobs import ACTIVE, WAITING, Job, Spec
 from ...standin.programs.machine import Machine
 from ...standin.programs.server import CONFIG, Server
 
-__all__ = ["ACTIVE", "CONFIG", "WAITING", "Answer", "Job", "Lookalike", "Machine", "Refusal", "Spec", "joined", "options", "user"]
+__all__ = [
+    "ACTIVE",
+    "CONFIG",
+    "WAITING",
+    "Answer",
+    "Job",
+    "Lookalike",
+    "Machine",
+    "Refusal",
+    "Spec",
+    "Variables",
+    "joined",
+    "options",
+    "read_script",
+    "user",
+]
 
 
 class Refusal(Exception):

@@ -1,0 +1,10 @@
+"""The conformance suite on the lookalike of NQSV."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lookalikes.areas import *  # noqa: F403
+
+STYLE = "nqsv"
+FEATURES: dict[str, Any] = {}

@@ -1,0 +1,355 @@
+"""The dialect of Cobalt: what it makes of blocks as its qstat prints them, of damage, and its commands.
+
+No output of a Cobalt is kept here. The blocks are our own, in the form that its source prints (docs/cobalt.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobyard.contact import Contact
+from jobyard.errors import (
+    InvalidContact,
+    InvalidJob,
+    JobyardError,
+    SchedulerUnavailable,
+    SubmitError,
+    UnsupportedAttribute,
+    WrongState,
+)
+from jobyard.job import By, JobDescription, JobState, Limits, Resources
+from jobyard.schedulers import open_scheduler
+from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Submission
+from jobyard.schedulers.checks import check_capabilities
+from jobyard.schedulers.cobalt import CobaltDialect
+from jobyard.schedulers.command import CommandScheduler
+from schedulers.damage import damaged, noise
+
+DIALECT: Dialect = CobaltDialect(walltime_s=3600.0)
+TOKEN = "0123456789abcdef0123456789abcdef"
+FOLDER = f"/scratch/me/jobyard-1000/01/{TOKEN}"
+
+
+def described(**fields: Any) -> Submission:
+    return Submission(token=TOKEN, folder=FOLDER, description=JobDescription(argv=("/bin/true",), **fields))
+
+
+def block(number: str, state: str, *, name: str = "job", folder: str = FOLDER) -> str:
+    return f"""\
+JobID: {number:>4}
+    JobName   : {name}
+    State     : {state}
+    OutputDir : {folder}
+    Location  : None
+
+"""
+
+
+def mark(text: str, code: int = 0) -> str:
+    return f"{text}\njobyard: answered with {code}\n"
+
+
+def asked(text: str, *ids: str, code: int = 0, err: str = "") -> Answer:
+    argv = ("/bin/sh", "-c", "...", "sh", *ids)
+    return DIALECT.parse_query(Result(argv=argv, returncode=code, stdout=text.encode(), stderr=err.encode()))
+
+
+OTHER = "f" * 32
+TEXT = (
+    block("7", "running")
+    + block("1007", "queued", name="a : b", folder=f"/scratch/me/ff/{OTHER}")
+    + block("12", "user_hold", folder="/home/somebody")
+)
+IDS = ("7", "1007", "12", "99")
+
+
+def test_blocks() -> None:
+    answer = asked(mark(TEXT), *IDS)
+    assert answer.complete, "qstat is silent on what is not there"
+    running, waiting, held = answer.rows
+    assert (running.native_id, running.state, running.token, running.name) == ("7", JobState.RUNNING, TOKEN, "job")
+    assert (waiting.native_id, waiting.state, waiting.name) == ("1007", JobState.QUEUED, "a : b")
+    assert (held.state, held.by, held.token) == (JobState.HELD, By.USER, None)
+    assert not any(row.ended for row in answer.rows)
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "by"),
+    [
+        ("starting", JobState.QUEUED, None),
+        ("maxrun_hold", JobState.QUEUED, None),
+        ("dep_hold", JobState.HELD, By.SYSTEM),
+        ("dep_fail", JobState.HELD, By.SYSTEM),
+        ("admin_hold", JobState.HELD, By.SYSTEM),
+        ("killing", JobState.RUNNING, None),
+        ("exiting", JobState.RUNNING, None),
+        ("preempted", JobState.QUEUED, None),
+        ("a new word", None, None),
+    ],
+)
+def test_states(word: str, state: JobState | None, by: By | None) -> None:
+    (row,) = asked(mark(block("7", word)), "7").rows
+    assert (row.state, row.by, row.native_state) == (state, by, word)
+
+
+def test_what_is_not_there() -> None:
+    assert asked(mark("", 1), "99", code=1) == Answer()
+    assert asked(mark("")) == Answer(), "a user without jobs"
+    for text, code, err in (
+        (TEXT, 0, ""),  # no end
+        (mark(""), 0, ""),  # of a question that named jobs, qstat would have said so by its exit code
+        (mark("", 1), 1, "component error: Failed to connect to queue-manager"),
+        (mark("", 1), 1, "*** FATAL EXCEPTION: x ***"),
+        (mark(TEXT, 1), 1, ""),
+        (mark("", 127), 127, "sh: 1: qstat: not found"),
+        ("", -9, ""),
+    ):
+        with pytest.raises(SchedulerUnavailable):
+            asked(text, *IDS, code=code, err=err)
+
+
+def test_one_bad_block_costs_one_row() -> None:
+    for damage in ("    State     : running\n", "    OutputDir : "):
+        answer = asked(mark(TEXT.replace(damage, "", 1)), *IDS)
+        assert [row.native_id for row in answer.rows] == ["1007", "12"]
+        assert not answer.complete
+
+
+def test_a_new_job_is_found_by_its_folder() -> None:
+    result = Result(argv=("/bin/sh",), returncode=0, stdout=mark(TEXT).encode())
+    assert DIALECT.parse_find([result], [described()])[TOKEN].native_ids == ("7",)
+    broken = Result(argv=("/bin/sh",), returncode=0, stdout=mark(TEXT[10:]).encode())
+    with pytest.raises(SchedulerUnavailable):
+        DIALECT.parse_find([broken], [Submission(token="1" * 32, folder="/" + "1" * 32, description=described().description)])
+
+
+def test_cancel_is_a_table_of_those_that_were_there() -> None:
+    out = b"      Deleted Jobs\nJobID  User  \n=============\n7      me    \n12     me    \n"
+    answers = DIALECT.parse_control(Action.CANCEL, Result(argv=("qdel",), returncode=0, stdout=out), ["7", "12", "99"])
+    assert {one: type(error) for one, error in answers.items()} == {"7": type(None), "12": type(None), "99": WrongState}
+    none = DIALECT.parse_control(Action.CANCEL, Result(argv=("qdel",), returncode=0), ["7"])
+    assert isinstance(none["7"], WrongState)
+
+
+def test_hold_and_release_answer_each_job() -> None:
+    out = b"""\
+   Failed to place user hold on jobs:
+      job 1 not found
+      job 2 has already completed
+      job 3 already in state 'user hold'
+      job 4 encountered an unexpected problem while attempting to place the 'user hold'
+Placed user hold on jobs:
+      5
+      6 (pending)
+"""
+    answers = DIALECT.parse_control(Action.HOLD, Result(argv=("qhold",), returncode=0, stdout=out), list("1234567"))
+    kinds = {one: type(error).__name__ for one, error in answers.items()}
+    assert kinds == {
+        "1": "WrongState", "2": "WrongState", "3": "NoneType", "4": "ControlError", "5": "NoneType", "6": "WrongState"
+    }  # fmt: skip
+    for code, err in ((1, b"component error: Failed to connect to queue-manager"), (-9, b""), (2, b"")):
+        with pytest.raises(SchedulerUnavailable):
+            DIALECT.parse_control(Action.HOLD, Result(argv=("qhold",), returncode=code, stderr=err), ["1"])
+
+
+def test_submissions_that_are_refused_or_not_known() -> None:
+    def submit(code: int, out: str, err: str = "") -> Any:
+        return DIALECT.parse_submit(Result(argv=("qsub",), returncode=code, stdout=out.encode(), stderr=err.encode()), described())
+
+    filters = 'Job routed to queue "debug".\nMemory mode set to cache quad for queue debug\n'
+    assert submit(0, filters + "547797\n").native_ids == ("547797",)
+    assert submit(0, "547797\n", filters).native_ids == ("547797",)
+    with pytest.raises(SubmitError, match="out of realistic range") as caught:
+        submit(1, "", "walltime is 5 minutes\nnode count out of realistic range\n\n")
+    assert not caught.value.retryable
+    with pytest.raises(SubmitError) as caught:
+        submit(1, "", "The limit of 20 jobs per user in the 'default' queue has been reached")
+    assert caught.value.retryable
+    for code, out, err in ((-9, "", ""), (1, "", "component error: Failed to connect to x"), (0, "", ""), (0, "1\n2\n", "")):
+        with pytest.raises(SchedulerUnavailable):
+            submit(code, out, err)
+
+
+def test_the_version() -> None:
+    def version(text: str, code: int = 0) -> str:
+        return DIALECT.parse_version(Result(argv=("qsub", "--version"), returncode=code, stdout=text.encode()))
+
+    assert version("qsub 1.0.29, Cobalt  1.0.29\n") == "cobalt 1.0.29"
+    assert version("qsub $Revision: 559 $\ncobalt $Version$\n", 1) == "cobalt of no version"
+    with pytest.raises(SchedulerUnavailable):
+        version("pbs_version = 23.06.06\n")
+
+
+# Whatever is printed ------------------------------------------------------------------------------------------------
+
+WHOLE = mark(TEXT)
+LINES = WHOLE.encode().splitlines(keepends=True)
+ROWS = {row.native_id: row for row in asked(WHOLE, *IDS).rows}
+results = st.builds(
+    lambda code, out, err, ids: Result(argv=("/bin/sh", *ids), returncode=code, stdout=out, stderr=err),
+    st.sampled_from([0, 0, 0, 1, 2, -9]),
+    noise(LINES, b"JobID: StateOutputDir0123456789\n\x00\xff"),
+    noise([b"component error: Failed to connect to x\n", b"jobid must be an integer: x\n"], b"job 7 not found"),
+    st.lists(st.sampled_from(IDS), max_size=3),
+)
+PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
+    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
+    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
+    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
+    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
+    "cancel": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["7", "8"]), (SchedulerUnavailable,)),
+    "hold": (lambda result: DIALECT.parse_control(Action.HOLD, result, ["7", "8"]), (SchedulerUnavailable,)),
+    "limits": (DIALECT.parse_limits, (SchedulerUnavailable,)),
+    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
+}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@given(result=results)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
+    parse, errors = PARSERS[name]
+    with contextlib.suppress(*errors):
+        parse(result)
+
+
+@given(text=damaged(LINES))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_damage_never_makes_a_job_of_another(text: bytes) -> None:
+    """A block that lost a line is none, nor is one that was mixed of two. Nothing in a block shows that its id was cut."""
+    with contextlib.suppress(SchedulerUnavailable):
+        for row in DIALECT.parse_query(Result(argv=("/bin/sh", *IDS), returncode=0, stdout=text)).rows:
+            good = ROWS.get(row.native_id)
+            if good is None:
+                assert any(native_id.startswith(row.native_id) for native_id in ROWS)
+            else:
+                assert row.state in (good.state, None)
+                assert row.token in (good.token, None)
+
+
+@given(st.integers(0, len(WHOLE) - 1))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_truncated_answer_is_none(end: int) -> None:
+    with pytest.raises(SchedulerUnavailable):
+        asked(WHOLE[:end], *IDS)
+
+
+# Commands -----------------------------------------------------------------------------------------------------------
+
+
+def qsub(dialect: Dialect = DIALECT, **fields: Any) -> tuple[str, ...]:
+    submission = described(**fields)
+    check_capabilities("cobalt", dialect.capabilities, submission.description, kind=Kind.SINGLE, tasks=1, max_running=None)
+    dialect.check(submission.description, kind=submission.kind, tasks=1, max_running=None)
+    command = dialect.submit_command(submission, f"{FOLDER}/run.sh")
+    assert command.directory == FOLDER
+    assert command.argv[-1] == f"{FOLDER}/run.sh"
+    return command.argv[1:-1]
+
+
+NULL = ("-o", "/dev/null", "-e", "/dev/null", "--debuglog", "/dev/null")
+
+
+def always(minutes: int = 60, nodes: int = 1, *more: str) -> tuple[str, ...]:
+    return ("--mode", "script", "-t", str(minutes), "-n", str(nodes), *more, "--cwd", FOLDER, "--jobname", "true", *NULL)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, always()),
+        ({"limits": Limits(walltime_s=61)}, always(2)),
+        ({"resources": Resources(nodes=2, processes_per_node=4)}, always(60, 2, "--proccount", "8")),
+        ({"queue": "debug", "account": "P 1"}, (*always(), "-q", "debug", "-A", "P 1")),
+        ({"reservation": "R.mine"}, (*always(), "-q", "R.mine")),
+        ({"hold": True}, (*always(), "-h")),
+        (
+            {"native": ("--attrs", "mcdram=flat:numa=quad", "-M", "a@b.c")},
+            ("--attrs", "mcdram=flat:numa=quad", "-M", "a@b.c", *always()),
+        ),
+        ({"attributes": {"cobalt.attrs": "ngpus=1", "pbs.l": "x"}}, ("--attrs=ngpus=1", *always())),
+    ],
+)
+def test_submissions(fields: dict[str, Any], words: tuple[str, ...]) -> None:
+    assert qsub(**fields) == words
+
+
+def test_a_name_that_no_qsub_takes() -> None:
+    words = qsub(name="a b:c/d\n$jobid")
+    assert words[words.index("--jobname") + 1] == "a_b_c_d__jobid"
+
+
+def test_each_job_needs_a_walltime() -> None:
+    """Cobalt takes none without; what the contact says is that of all that do not say theirs."""
+    with pytest.raises(InvalidJob, match=r"cobalt\?walltime=1h") as caught:
+        qsub(CobaltDialect())
+    assert caught.value.field == "walltime"
+    assert "-t" in qsub(CobaltDialect(), limits=Limits(walltime_s=60))
+
+
+def test_the_contacts_walltime(yard: Path) -> None:
+    scheduler = open_scheduler(Contact.parse("cobalt?walltime=90m"))
+    assert isinstance(scheduler, CommandScheduler)
+    assert isinstance(scheduler.dialect, CobaltDialect)
+    assert scheduler.dialect.walltime_s == 5400.0
+    scheduler.close()
+    with pytest.raises(InvalidContact, match="walltime"):
+        open_scheduler(Contact.parse("cobalt?walltime=soon"))
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("queue", {"queue": "a b"}),
+        ("reservation", {"queue": "a", "reservation": "R.b"}),
+        ("native", {"native": ("-t", "5")}),
+        ("native", {"native": ("--nodecount=5",)}),
+        ("native", {"native": ("-do", "x")}),
+        ("native", {"native": ("--attrs",)}),
+        ("native", {"native": ("./run",)}),
+        ("native", {"native": ("--debug", "./run")}),
+        ("cobalt.o", {"attributes": {"cobalt.o": "/x"}}),
+        ("cobalt.attrs", {"attributes": {"cobalt.attrs": ""}}),
+        ("cobalt.a b", {"attributes": {"cobalt.a b": "x"}}),
+    ],
+)
+def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        qsub(**fields)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("fields", "instead"),
+    [
+        ({"resources": Resources(cores=4)}, "nodes"),
+        ({"resources": Resources(memory_bytes=1)}, "nodes"),
+        ({"resources": Resources(gpus=1)}, "--attrs"),
+        ({"email": ("a@b.c",)}, "-M"),
+        ({"priority": 5}, "it honours"),
+    ],
+)
+def test_what_it_does_not_have(fields: dict[str, Any], instead: str) -> None:
+    with pytest.raises(UnsupportedAttribute, match=f"cobalt.*{instead}"):
+        qsub(**fields)
+
+
+def test_questions_never_name_what_is_no_id() -> None:
+    command = DIALECT.query_command(["7", "7", "12", "-h", "$(id)"])
+    assert command.argv[3:] == ("sh", "7", "12")
+    assert "$(id)" not in command.argv[2]
+    assert DIALECT.query_command(["no id"]).argv == DIALECT.list_command().argv
+    assert "QSTAT_HEADER" in command.without
+
+
+def test_one_command_acts_on_many() -> None:
+    ids = [f"{n}" for n in range(450)]
+    for action in DIALECT.capabilities.actions:
+        assert [len(concerned) for _, concerned in DIALECT.control_commands(action, ids, signal=None)] == [200, 200, 50]

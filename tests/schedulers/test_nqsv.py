@@ -1,0 +1,380 @@
+"""The dialect of NQSV: what it makes of requests as its qstat shows them, of damage, and its commands.
+
+No output of an NQSV is kept here. The requests are our own, in the form of recordings that a user published (docs/nqsv.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobyard.errors import (
+    ControlError,
+    InvalidJob,
+    JobyardError,
+    NotPermitted,
+    SchedulerUnavailable,
+    SubmitError,
+    UnsupportedAttribute,
+    WrongState,
+)
+from jobyard.job import By, Cause, JobDescription, JobState, Limits, Resources
+from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row, Submission
+from jobyard.schedulers.checks import check_capabilities
+from jobyard.schedulers.nqsv import NqsvDialect
+from schedulers.damage import damaged, noise
+
+DIALECT: Dialect = NqsvDialect()
+TOKEN = "0123456789abcdef0123456789abcdef"
+FOLDER = f"/scratch/me/jobyard-1000/01/{TOKEN}"
+
+
+def described(**fields: Any) -> Submission:
+    return Submission(token=TOKEN, folder=FOLDER, description=JobDescription(argv=("/bin/true",), **fields))
+
+
+def request(native_id: str, state: str, *, reason: str = "EXIT", hold: str = "(none)", name: str = f"job.{TOKEN}") -> str:
+    """As qstat -f shows a request; a group of limits repeats a name of the group before it."""
+    ran = state not in ("Queued", "Staging", "Held", "Waiting")
+    over = state in ("Post-running", "Exiting")
+    return f"""\
+Request ID: {native_id}
+    Request Name = {name}
+    User  Name = me
+    Current State           = {state}
+    Previous State          = Running
+    State Transition Time   = Wed Aug 26 16:13:30 2026
+    State Transition Reason = {reason}
+    Queue = gen_S@nqsv (Execution Queue)
+    Hold Type    = {hold}
+    Job Condition:
+        Job NO: 0 ""
+    Created Request Time = Wed Aug 26 16:10:19 2026
+    Started Request Time = {"Wed Aug 26 16:10:26 2026" if ran else "(none)"}
+    Ended Request Time   = {"Wed Aug 26 16:13:26 2026" if over else "(none)"}
+  Execution Hosts(JSVNO):
+    bnode009(9)
+  Resources Information:
+    Memory    = 0.000000B
+    Elapse    = 184S
+  Logical Host Resources:
+    CPU Number            = Max:        48 Warn:       ---
+  Resources Limits:
+    (Per-Req) Elapse Time Limit       = Max:      180S Warn:       60S
+    (Per-Job) CPU Number              = Max:        48 Warn:       ---
+  User Attributes:
+    (none)
+"""
+
+
+def batch_job(native_id: str, code: str) -> str:
+    """As qstat -J -f shows the job of a request."""
+    return f"""\
+Request ID: {native_id}
+    Batch Job Number = 0
+    Execution Job ID = (none)
+    Execution Host = bnode009
+    Exit Code = {code}
+  Resources Information:
+    Memory    = 0.000000B
+"""
+
+
+def mark(text: str, code: int = 0) -> str:
+    return f"{text}\njobyard: answered with {code}\n"
+
+
+def absent(native_id: str) -> str:
+    return f"Batch Request: {native_id} does not exist on nqsv.\n"
+
+
+def asked(text: str, *ids: str, code: int = 0, err: str = "") -> Answer:
+    argv = ("/bin/sh", "-c", "...", "sh", *ids)
+    return DIALECT.parse_query(Result(argv=argv, returncode=code, stdout=text.encode(), stderr=err.encode()))
+
+
+def only(text: str) -> Row:
+    (row,) = asked(mark(text)).rows
+    return row
+
+
+TEXT = (
+    request("1.srv", "Running", reason="PRERUN_SUCCESS")
+    + request("2.srv", "Post-running")
+    + request("3.srv", "Queued", reason="SUBMIT", name="somebody's own")
+    + absent("4.srv")
+    + "Batch Job: 1.srv does not exist.\n"
+    + batch_job("2.srv", "700")
+)
+IDS = ("1.srv", "2.srv", "3.srv", "4.srv")
+
+
+def test_requests_and_their_exit_codes() -> None:
+    answer = asked(mark(TEXT), *IDS)
+    assert answer.complete
+    running, ended, waiting = answer.rows
+    assert (running.native_id, running.state, running.token, running.name) == ("1.srv", JobState.RUNNING, TOKEN, "job")
+    assert (waiting.state, waiting.token, waiting.name) == (JobState.QUEUED, None, "somebody's own")
+    assert ended.ended
+    assert ended.ending is not None
+    assert (ended.ending.exit_code, ended.ending.state, ended.ending.host) == (7, JobState.FAILED, "bnode009")
+    assert ended.ending.usage.wall_s == 180.0
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "state", "cause", "shown", "signal"),
+    [
+        ("0", "EXIT", JobState.DONE, Cause.EXITED, 0, None),
+        ("B00", "EXIT", JobState.FAILED, Cause.EXITED, 11, None),
+        ("FF00", "EXIT", JobState.FAILED, Cause.EXITED, 255, None),
+        ("8900", "EXIT", JobState.FAILED, Cause.EXITED, 137, None),
+        ("A", "EXIT", JobState.FAILED, Cause.EXITED, None, "SIGUSR1"),
+        ("9", "EXIT", JobState.FAILED, Cause.WALLTIME, None, "SIGKILL"),
+        ("9", "DELETE", JobState.CANCELLED, Cause.CANCELLED, None, "SIGKILL"),
+    ],
+)
+def test_endings(code: str, reason: str, state: JobState, cause: Cause, shown: int | None, signal: str | None) -> None:
+    ending = only(request("1.srv", "Post-running", reason=reason) + batch_job("1.srv", code)).ending
+    assert ending is not None
+    assert (ending.state, ending.cause, ending.exit_code, ending.signal) == (state, cause, shown, signal)
+
+
+def test_what_ended_and_is_not_told_how() -> None:
+    for code in ("(none)", "12345", "xyz"):
+        row = only(request("1.srv", "Exiting", reason="POSTRUN_SUCCESS") + batch_job("1.srv", code))
+        assert (row.ended, row.ending, row.state) == (True, None, None)
+    early = request("1.srv", "Exiting").replace("16:13:26", "16:10:36") + batch_job("1.srv", "9")
+    ending = only(early).ending
+    assert ending is not None
+    assert (ending.state, ending.cause) == (JobState.FAILED, Cause.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("word", "hold", "state", "by"),
+    [
+        ("Staging", "(none)", JobState.QUEUED, None),
+        ("Pre-running", "(none)", JobState.QUEUED, None),
+        ("Held", "(none)", JobState.HELD, None),
+        ("Held", "USER", JobState.HELD, By.USER),
+        ("Held", "OPERATOR", JobState.HELD, By.SYSTEM),
+        ("Waiting", "(none)", JobState.HELD, By.SYSTEM),
+        ("Suspended", "(none)", JobState.SUSPENDED, By.SYSTEM),
+        ("Stalled", "(none)", None, None),
+    ],
+)
+def test_states(word: str, hold: str, state: JobState | None, by: By | None) -> None:
+    row = only(request("1.srv", word, hold=hold))
+    assert (row.state, row.by, row.native_state, row.ended) == (state, by, word, False)
+
+
+def test_what_is_not_there() -> None:
+    assert asked(mark(absent("9.srv")), "9.srv") == Answer()
+    assert asked(mark("")) == Answer()
+    assert not asked(mark(request("1.srv", "Running")), "1.srv", "2.srv").complete, "not a word of the second"
+    assert not asked(mark(request("1.srv", "Running") + "a word of the site\n"), "1.srv").complete
+    for text, code, err in (
+        (TEXT, 0, ""),  # no end
+        (mark("", 1), 1, "Cannot connect to the batch server."),
+        (mark("", 0), 0, "Cannot connect to the batch server."),
+        (mark("a word of the site"), 0, ""),
+        ("", -9, ""),
+    ):
+        with pytest.raises(SchedulerUnavailable):
+            asked(text, *IDS, code=code, err=err)
+
+
+def test_how_those_ended_is_asked_where_some_did() -> None:
+    """Six seconds are all that there is: it is one command."""
+    command = DIALECT.query_command(["7.srv", "7.srv", "-h", "$(id)", "8"])
+    assert command.argv[3:] == ("sh", "7.srv")
+    assert command.argv[2].count("qstat -J -f") == 1
+    assert DIALECT.query_command(["no id"]).argv == DIALECT.list_command().argv
+
+
+def test_control_answers_each_job() -> None:
+    out = b"Request 1.s was deleted.\n"
+    err = b"Batch Request: 2.s does not exist on s.\nRequest 3.s: Invalid request state.\n"
+    err += b"Request 4.s: EACCESSDEN (Access denied)\n5.s: ?\n"
+    ids = ["1.s", "2.s", "3.s", "4.s", "5.s", "11.s"]
+    answers = DIALECT.parse_control(Action.CANCEL, Result(argv=("qdel",), returncode=1, stdout=out, stderr=err), ids)
+    kinds = {one: type(error) for one, error in answers.items()}
+    assert kinds == {"1.s": type(None), "2.s": WrongState, "3.s": WrongState, "4.s": NotPermitted, "5.s": ControlError}
+    silent = DIALECT.parse_control(Action.HOLD, Result(argv=("qhold",), returncode=0, stdout=b""), ["1.s"])
+    assert silent == {"1.s": None}
+    gone = DIALECT.parse_control(Action.HOLD, Result(argv=("qhold",), returncode=0, stdout=err), ["2.s"])
+    assert isinstance(gone["2.s"], WrongState)
+    for code, text in ((-9, b""), (1, b"Cannot connect to the batch server.")):
+        with pytest.raises(SchedulerUnavailable):
+            DIALECT.parse_control(Action.HOLD, Result(argv=("qhold",), returncode=code, stderr=text), ["1.s"])
+
+
+def test_submissions_that_are_refused_or_not_known() -> None:
+    def submit(code: int, out: str, err: str = "") -> Any:
+        return DIALECT.parse_submit(Result(argv=("qsub",), returncode=code, stdout=out.encode(), stderr=err.encode()), described())
+
+    assert submit(0, "a word of the site\nRequest 15.srv submitted to queue: gen_S.\n").native_ids == ("15.srv",)
+    with pytest.raises(SubmitError, match="EACCESSDEN") as caught:
+        submit(1, "", "gpu: EACCESSDEN (Access denied)\nRequest not queued.\n")
+    assert not caught.value.retryable
+    with pytest.raises(SubmitError) as caught:
+        submit(1, "Submit number limit exceeded.\nRequest not queued.\n")
+    assert caught.value.retryable
+    for code, out, err in ((-9, "", ""), (1, "", "Cannot connect to the batch server."), (0, "", "")):
+        with pytest.raises(SchedulerUnavailable):
+            submit(code, out, err)
+
+
+def test_the_version() -> None:
+    def version(text: str) -> str:
+        return DIALECT.parse_version(Result(argv=("qstat", "-V"), returncode=0, stdout=text.encode()))
+
+    assert version("NEC Network Queuing System V (NQSV) R1.12\n") == "nqsv 1.12"
+    with pytest.raises(SchedulerUnavailable):
+        version("pbs_version = 23.06.06")
+
+
+# Whatever is printed ------------------------------------------------------------------------------------------------
+
+WHOLE = mark(TEXT)
+LINES = WHOLE.encode().splitlines(keepends=True)
+ROWS = {row.native_id: row for row in asked(WHOLE, *IDS).rows}
+results = st.builds(
+    lambda code, out, err, ids: Result(argv=("/bin/sh", *ids), returncode=code, stdout=out, stderr=err),
+    st.sampled_from([0, 0, 0, 1, 255, -9]),
+    noise(LINES, b"Request ID:=.srv0123456789 ()ABCDEF\n\x00\xff"),
+    noise([b"Batch Request: 1.srv does not exist on srv.\n", b"Cannot connect\n"], b"Request 1.srv"),
+    st.lists(st.sampled_from([*IDS, "99.srv"]), max_size=3),
+)
+PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
+    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
+    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
+    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
+    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
+    "control": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["1.srv", "2.srv"]), (SchedulerUnavailable,)),
+    "limits": (DIALECT.parse_limits, (SchedulerUnavailable,)),
+    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
+}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@given(result=results)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
+    parse, errors = PARSERS[name]
+    with contextlib.suppress(*errors):
+        parse(result)
+
+
+@given(text=damaged(LINES))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_damage_never_makes_a_job_of_another(text: bytes) -> None:
+    """A request that lost its head or its end is none. What only says how one ended may be lost with its line."""
+    with contextlib.suppress(SchedulerUnavailable):
+        for row in DIALECT.parse_query(Result(argv=("/bin/sh", *IDS), returncode=0, stdout=text)).rows:
+            good = ROWS.get(row.native_id)
+            assert good is not None
+            assert row.state in (good.state, None)
+            assert row.token in (good.token, None)
+
+
+@given(st.integers(0, len(WHOLE) - 1))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_truncated_answer_is_none(end: int) -> None:
+    with pytest.raises(SchedulerUnavailable):
+        asked(WHOLE[:end], *IDS)
+
+
+# Commands -----------------------------------------------------------------------------------------------------------
+
+
+def qsub(**fields: Any) -> tuple[str, ...]:
+    submission = described(**fields)
+    check_capabilities("nqsv", DIALECT.capabilities, submission.description, kind=Kind.SINGLE, tasks=1, max_running=None)
+    DIALECT.check(submission.description, kind=submission.kind, tasks=1, max_running=None)
+    command = DIALECT.submit_command(submission, f"{FOLDER}/run.sh")
+    assert command.directory == FOLDER
+    assert command.argv[-1] == f"{FOLDER}/run.sh"
+    return command.argv[1:-1]
+
+
+def always(name: str = "true") -> tuple[str, ...]:
+    return ("-N", f"{name}.{TOKEN}", "-j", "o", "-o", "/dev/null", "-r", "n")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, always()),
+        ({"resources": Resources(cores=4)}, (*always(), "-l", "cpunum_job=4")),
+        (
+            {"resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=4097)},
+            (*always(), "-b", "2", "-l", "cpunum_job=8", "-l", "gpunum_job=4", "-l", "memsz_job=3kb"),
+        ),
+        ({"resources": Resources(exclusive=True)}, (*always(), "--exclusive")),
+        ({"limits": Limits(walltime_s=90061.5)}, (*always(), "-l", "elapstim_req=25:01:02")),
+        (
+            {"queue": "gen_S", "account": "SFC", "reservation": "17"},
+            (*always(), "-q", "gen_S", "-A", "SFC", "-y", "17"),
+        ),
+        ({"hold": True}, (*always(), "-h")),
+        ({"email": ("a@b.c",), "email_on": frozenset({"end"})}, ("-m", "e", "-M", "a@b.c", *always())),
+        ({"native": ("--after", "7.srv", "-T", "openmpi")}, ("--after", "7.srv", "-T", "openmpi", *always())),
+        ({"attributes": {"nqsv.T": "intmpi", "nqsv.group": "g1", "pbs.l": "y"}}, ("-T", "intmpi", "--group=g1", *always())),
+        ({"name": "a b\nc; rm -rf / and more than thirty letters"}, always("a_b_c__rm_-rf___and_more_than_")),
+    ],
+)
+def test_submissions(fields: dict[str, Any], words: tuple[str, ...]) -> None:
+    found = qsub(**fields)
+    assert found == words
+    assert len(found[found.index("-N") + 1]) <= 63
+
+
+def test_a_job_that_may_run_twice() -> None:
+    words = qsub(rerunnable=True)
+    assert words[words.index("-r") + 1] == "y"
+
+
+def test_the_script_runs_on_the_first_host_alone() -> None:
+    (line,) = DIALECT.directives(described())
+    assert "exit 0" in line
+    assert "'" not in line.replace("''", "")
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("queue", {"queue": "a b"}),
+        ("account", {"account": ""}),
+        ("native", {"native": ("-t", "0-3")}),
+        ("native", {"native": ("-No", "x")}),
+        ("native", {"native": ("--after",)}),
+        ("native", {"native": ("./run",)}),
+        ("native", {"native": ("--exclusive", "./run")}),
+        ("native", {"native": ("--", "./run")}),
+        ("nqsv.o", {"attributes": {"nqsv.o": "/x"}}),
+        ("nqsv.group", {"attributes": {"nqsv.group": ""}}),
+        ("nqsv.exclusive", {"attributes": {"nqsv.exclusive": "yes"}}),
+        ("nqsv.a b", {"attributes": {"nqsv.a b": "x"}}),
+    ],
+)
+def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        qsub(**fields)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("fields", [{"priority": 5}, {"begin_at": 2e9}, {"category": "x"}])
+def test_what_it_does_not_have(fields: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedAttribute, match="nqsv"):
+        qsub(**fields)
+
+
+def test_one_command_acts_on_many() -> None:
+    ids = [f"{n}.srv" for n in range(450)]
+    for action in DIALECT.capabilities.actions:
+        assert [len(concerned) for _, concerned in DIALECT.control_commands(action, ids, signal=None)] == [200, 200, 50]
