@@ -1,0 +1,36 @@
+"""The conformance suite on a running HyperQueue. Run by ``testbeds/as_user.sh hyperqueue``."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from jobyard import Session
+from jobyard.schedulers.command import CommandScheduler
+from jobyard.testing import conformance
+from schedulers.live import *  # noqa: F403
+from schedulers.live import only_on
+
+only_on("hyperqueue")
+
+
+@pytest.fixture
+def features(contact: str, session: Session) -> conformance.Features:
+    """A server and a worker of our own, with all cores of this machine; limits are the shepherd's."""
+    scheduler = session.scheduler
+    assert isinstance(scheduler, CommandScheduler)
+    return conformance.Features(
+        contact=contact,
+        scheduler="hyperqueue",
+        capabilities=session.capabilities,
+        deadline_s=60,
+        poll_s=5,
+        cancel_grace_s=15,
+        walltime_s=1,
+        walltime_late_s=10,
+        many=200,
+        whole={"cores": len(os.sched_getaffinity(0))},
+        honours_priority=True,
+        commands_run=lambda: sum(scheduler.commands_run.values()),
+    )
