@@ -256,6 +256,8 @@ def test_expanded(word: str, ids: tuple[str, ...]) -> None:
 
 def test_ids() -> None:
     assert is_id("1")
+    assert is_id("1_0")
+    assert not is_id("0")  # sacct --jobs=0 tells all jobs that there ever were
     assert not is_id("1_[2]")
     assert not is_id("no such job")
 

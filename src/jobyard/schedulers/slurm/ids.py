@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 __all__ = ["expanded", "is_id", "ranges", "words"]
 
-_ID = re.compile(r"([0-9]{1,10})(?:_([0-9]{1,10})|\+[0-9]{1,5})?", re.ASCII)  # 4269+1: a part of a heterogeneous job
+# No job is 0, which means all jobs to sacct.
+_ID = re.compile(r"([1-9][0-9]{0,9})(?:_([0-9]{1,10})|\+[0-9]{1,5})?", re.ASCII)  # 4269+1: a part of a heterogeneous job
 _LISTED = re.compile(r"([0-9]{1,10})_\[?([0-9,:-]{1,1000000})(?:%[0-9]{1,10})?\]?", re.ASCII)
 _MOST = 4_000_001  # tasks in one array, by Slurm's own limit (slurm.conf, MaxArraySize)
 
