@@ -96,9 +96,8 @@ class Submitter:
         self._check_all(descriptions)
         limits = self._limits() if len(descriptions) > 1 else SiteLimits()
         parts = lay_out_jobs(descriptions, self._capabilities, limits)
-        prepared = [self._prepare(part, None) for part in parts]
         placed: dict[int, Placed] = {}
-        self._send_all(prepared, placed, len(descriptions))
+        self._send_all(parts, None, placed, len(descriptions))
         return [placed[position] for position in range(len(descriptions))]
 
     def array(self, description: JobDescription, indices: Sequence[int], max_running: int | None) -> tuple[str, str, list[Placed]]:
@@ -113,9 +112,8 @@ class Submitter:
                 scheduler=self._scheduler.name,
             )
         token = new_token()
-        prepared = [self._prepare(part, token) for part in parts]
         placed: dict[int, Placed] = {}
-        array_id = self._send_all(prepared, placed, len(indices))
+        array_id = self._send_all(parts, token, placed, len(indices))
         return token, array_id or placed[0].native_id or token, [placed[position] for position in range(len(indices))]
 
     @property
@@ -136,19 +134,24 @@ class Submitter:
             _logger.info("the limits of %s are not known now: %s", self._scheduler.name, error)
             return SiteLimits()
 
-    def _prepare(self, part: Part, array: str | None) -> _Prepared:
-        """Everything that can go wrong without the scheduler goes wrong here, before anything is written."""
-        description, token, nonce = part.description, new_token(), new_token()
-        after, never = self._dependencies(description, self._session_id)
+    def _outline(self, part: Part) -> tuple[Submission, str | None]:
+        """The submission, and why what it waits for can no longer happen (None: it can)."""
+        token = new_token()
+        after, never = self._dependencies(part.description, self._session_id)
         submission = Submission(
             token=token,
             folder=self._work.folder(token),
-            description=description,
+            description=part.description,
             kind=part.kind,
             indices=part.indices,
             max_running=part.max_running,
             after=after,
         )
+        return submission, never
+
+    def _prepare(self, part: Part, submission: Submission, never: str | None, array: str | None) -> _Prepared:
+        """Everything that can go wrong without the scheduler goes wrong here, before anything is written."""
+        description, token, nonce = part.description, submission.token, new_token()
         try:
             self._work.deploy()
         except OSError as error:
@@ -213,20 +216,22 @@ class Submitter:
                     native.append((one, after.when))
         return tuple(native), never
 
-    def _send_all(self, prepared: Sequence[_Prepared], placed: dict[int, Placed], count: int) -> str | None:
+    def _send_all(self, parts: Sequence[Part], array: str | None, placed: dict[int, Placed], count: int) -> str | None:
         """Send them in order; the array's native id. What is refused ends it: what was accepted before it stays."""
-        begun = self._begin(prepared)
+        outlines = [self._outline(part) for part in parts]
+        begun = self._begin(*outlines[0])
         try:
+            prepared = [self._prepare(part, *outline, array) for part, outline in zip(parts, outlines, strict=True)]
             ranges = self._journal.intend([one.intent for one in prepared])
             return self._send_each(prepared, ranges, placed, count, begun)
         finally:
             if begun is not None:
                 begun.abandon()
 
-    def _begin(self, prepared: Sequence[_Prepared]) -> Begun | None:
-        """The first submission's command, starting while its intent is made durable: it says nothing before it gets its script."""
-        if isinstance(self._scheduler, BeginsSubmissions) and prepared[0].never is None:
-            return self._scheduler.begin(prepared[0].submission)
+    def _begin(self, submission: Submission, never: str | None) -> Begun | None:
+        """The submission's command, starting while its intent is made durable: it says nothing before it gets its script."""
+        if isinstance(self._scheduler, BeginsSubmissions) and never is None:
+            return self._scheduler.begin(submission)
         return None
 
     def _send_each(
