@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,6 +16,7 @@ import pytest
 
 import jobyard
 from jobyard import fronts
+from jobyard.testing import lookalike
 from jobyard.testing.standin import install
 from psij import (
     InvalidJobException,
@@ -384,3 +386,29 @@ def test_the_client_s_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyP
     description, _ = made("slurm")._describe(Job(JobSpec("/bin/true", directory="sub", stdout_path="o")))
     assert description.directory == os.path.join(tmp_path, "sub")
     assert description.stdout == "o"
+
+
+def test_a_file_that_is_read_from_standard_input(yard: Path, tmp_path: Path) -> None:
+    """``bsub < file``: bsub would take a file that it is told by name for the job's command, and evaluate its path."""
+    with lookalike.install(tmp_path / "cell", "lsf") as cell, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{cell.bin}{os.pathsep}{os.environ['PATH']}")
+        executor = JobExecutor.get_instance("lsf")
+        assert isinstance(executor, SchedulerExecutor)
+        job, path = Job(JobSpec("/bin/true", name="n")), tmp_path / "a $(b) file"
+        submission = executor._submission(job)
+        os.makedirs(submission.folder, mode=0o700)
+        Path(submission.folder, "run.sh").write_text(f"#!/bin/sh\necho ran >'{tmp_path}/ran'\n")
+        with open(path, "w") as file:
+            executor.generate_submit_script(job, {}, file)
+        assert path.read_text().startswith("#!/bin/sh\n#"), "what runs the script is in its first line"
+        command = executor.get_submit_command(job, path)
+        sent = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert sent.returncode == 0, sent
+        native_id = executor.job_id_from_submit_output(sent.stdout)
+        for _ in range(600):
+            asked = subprocess.run(executor.get_status_command([native_id]), capture_output=True, text=True, check=True)
+            if executor.parse_status_output(0, asked.stdout)[native_id].final:
+                break
+            time.sleep(0.05)
+        executor.close()
+    assert (tmp_path / "ran").read_text() == "ran\n"

@@ -106,19 +106,22 @@ class SchedulerExecutor(BatchSchedulerExecutor):
         command = scheduler.dialect.submit_command(submission, script)
         comments = _comments([("submitted by", shlex.join(command.argv)), *_told(submission.description)])
         if command.stdin:
-            lines = [*comments, *os.fsdecode(command.stdin).splitlines()]
+            lines = os.fsdecode(command.stdin).splitlines()
+            first = lines[0].startswith("#!")  # it stays the first line
+            lines[first:first] = comments
         else:
             *head, start = os.fsdecode(scheduler.prepare(submission)["run.sh"]).splitlines()
             lines = [*head, *comments, start]
         submit_file.write("\n".join(lines) + "\n")
 
     def get_submit_command(self, job: Job, submit_file_path: Path) -> builtins.list[str]:
-        """The adapter's command. What a scheduler takes as options of it, rather than as directives, stands here.
+        """The adapter's command. What a scheduler takes as options of it, rather than as directives, stands here. Where the
+        adapter's command reads its standard input, a shell gives it the file there: bsub would run one that it is told by name.
         InvalidJobException names an attribute that the scheduler cannot honour."""
         path = os.fspath(submit_file_path)
         submission = self._submission(job)  # checking it, the adapter may learn of its site
         command = self._dialect().submit_command(submission, path)
-        return [*command.argv, path] if command.stdin else list_of(command.argv)
+        return ["/bin/sh", "-c", 'exec "$@" <"$0"', path, *command.argv] if command.stdin else list_of(command.argv)
 
     def job_id_from_submit_output(self, out: str) -> str:
         """The native id; SubmitException where there is none."""
