@@ -87,6 +87,7 @@ class Submitter:
         self._session_id = session_id
         self._clock = clock
         self._sleep = sleep
+        self._early = scheduler if isinstance(scheduler, BeginsSubmissions) else None
         self.unsettled: set[str] = set()  # tokens of intents, of this process or taken over by it, whose fate is not known
 
     # Submission -------------------------------------------------------------------------------------------------------
@@ -230,9 +231,7 @@ class Submitter:
 
     def _begin(self, submission: Submission, never: str | None) -> Begun | None:
         """The submission's command, starting while its intent is made durable: it says nothing before it gets its script."""
-        if isinstance(self._scheduler, BeginsSubmissions) and never is None:
-            return self._scheduler.begin(submission)
-        return None
+        return None if self._early is None or never is not None else self._early.begin(submission)
 
     def _send_each(
         self, prepared: Sequence[_Prepared], ranges: Sequence[range], placed: dict[int, Placed], count: int, begun: Begun | None

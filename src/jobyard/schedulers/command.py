@@ -14,7 +14,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -64,6 +64,7 @@ class CommandScheduler:
         self._gate = _gate_of(self._login)
         self._limits: tuple[float, SiteLimits] | None = None
         self._version: str | None = None
+        self._early: tuple[Transport, bool] | None = None  # whether its submission commands can begin early
         self._closed = False
 
     def reach_over(self, transport: Transport) -> None:
@@ -97,9 +98,15 @@ class CommandScheduler:
     # Submission
 
     def begin(self, submission: Submission) -> Begun | None:
+        if self._early is None or self._early[0] is not self.transport:
+            able = isinstance(self.dialect, ReadsScripts) and isinstance(self.transport, StartsCommands)
+            self._early = self.transport, able  # to ask the classes takes 50 us, and this is in the way of each submission
         dialect, transport = self.dialect, self.transport
-        if not isinstance(dialect, ReadsScripts) or not isinstance(transport, StartsCommands):
+        if not self._early[1]:
             return None
+        if TYPE_CHECKING:
+            assert isinstance(dialect, ReadsScripts)
+            assert isinstance(transport, StartsCommands)
         self._check_open()
         command = self._timed(dialect.fed_submit_command(submission))
         if not self._gate.taken():

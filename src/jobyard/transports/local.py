@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import shutil
@@ -37,6 +38,13 @@ from .watch import FolderWatch
 __all__ = ["LocalTransport", "named", "reading", "replacing", "told", "write_all"]
 
 _CHUNK = 1 << 18
+
+
+@functools.cache
+def _left_out(without: tuple[str, ...]) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
+    """Names of variables, and prefixes. A dialect has a few lists, which are the same in each command."""
+    exact = frozenset(os.fsencode(name) for name in without)
+    return exact, tuple(name for name in exact if name.endswith(b"_"))
 
 
 class _Started:
@@ -150,8 +158,7 @@ class LocalTransport:
         environment = dict(os.environb)
         environment.update((os.fsencode(name), os.fsencode(value)) for name, value in self._extra.items())
         if command.without:
-            exact = {os.fsencode(name) for name in command.without}
-            prefixes = tuple(name for name in exact if name.endswith(b"_"))
+            exact, prefixes = _left_out(command.without)
             environment = {
                 name: value for name, value in environment.items() if name not in exact and not name.startswith(prefixes)
             }
