@@ -260,6 +260,7 @@ EXECUTORS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "lsf": (f"{_BATCH}.lsf.LsfJobExecutor", (), "LSF"),
     "cobalt": (f"{_BATCH}.cobalt.CobaltJobExecutor", (), "Cobalt"),
     "flux": ("psij.executors.flux.FluxJobExecutor", (), "Flux"),
+    "hyperqueue": ("psij.executors.hyperqueue.HyperQueueJobExecutor", (), "HyperQueue"),
     "nqsv": (f"{_BATCH}.nqsv.NQSVJobExecutor", (), "NEC NQSV"),
     "gridengine": (f"{_BATCH}.gridengine.GridEngineJobExecutor", ("sge",), "Grid Engine"),
     "htcondor": (f"{_BATCH}.htcondor.HTCondorJobExecutor", (), "HTCondor"),

@@ -26,6 +26,7 @@ BUILT_IN = {
     "lsf": (),
     "cobalt": (),
     "flux": (),
+    "hyperqueue": (),
     "nqsv": (),
     "gridengine": ("sge",),
     "htcondor": (),

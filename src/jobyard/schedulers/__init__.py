@@ -26,6 +26,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     target: str  # "module:factory"; factory(state_dir, options) returns a Scheduler; "" while there is no adapter
     programs: tuple[str, ...] = ()  # all on PATH: it is here
+    package: str = ""  # can be imported: it is here; never chosen by itself, as it does not say that a scheduler runs
     aliases: tuple[str, ...] = ()
     hint: str = ""  # how to get it
 
@@ -100,6 +101,14 @@ _TABLE = {
             hint="install OAR's commands (Debian: oar-user), or log in on the frontend where they are",
         ),
         Known(
+            name="hyperqueue",
+            title="HyperQueue, by its Python package: very many small jobs on this machine, or on a server's workers",
+            target="jobyard.schedulers.hyperqueue:open_hyperqueue",
+            package="hyperqueue",
+            aliases=("hq",),
+            hint="install HyperQueue's Python package beside jobyard: pip install 'jobyard[hyperqueue]'",
+        ),
+        Known(
             name="cobalt",
             title="Cobalt, by its commands",
             target="jobyard.schedulers.cobalt:open_cobalt",
@@ -149,7 +158,12 @@ def find_known(name: str) -> Known:
 
 
 def is_here(entry: Known) -> bool:
-    """Its programs are on PATH (the embedded one: always)."""
+    """Its programs are on PATH, or its package is installed (the embedded one: always)."""
+    if entry.package:
+        from importlib.util import find_spec
+
+        if find_spec(entry.package) is None:
+            return False
     return bool(entry.target) and all(shutil.which(program) for program in entry.programs)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .batch.pbs_classic import PBSClassicJobExecutor
     from .batch.slurm import SlurmJobExecutor
     from .flux import FluxJobExecutor
+    from .hyperqueue import HyperQueueJobExecutor
     from .local import LocalJobExecutor
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "FluxJobExecutor",
     "GridEngineJobExecutor",
     "HTCondorJobExecutor",
+    "HyperQueueJobExecutor",
     "LocalJobExecutor",
     "LsfJobExecutor",
     "NQSVJobExecutor",
@@ -37,6 +39,7 @@ _MODULES = {
     "FluxJobExecutor": "flux",
     "GridEngineJobExecutor": "batch.gridengine",
     "HTCondorJobExecutor": "batch.htcondor",
+    "HyperQueueJobExecutor": "hyperqueue",
     "LocalJobExecutor": "local",
     "LsfJobExecutor": "batch.lsf",
     "NQSVJobExecutor": "batch.nqsv",
