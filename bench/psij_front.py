@@ -53,9 +53,14 @@ def waiting() -> list[Figure]:
     """10,000 waiting jobs."""
     found = [_ours("waiting", 10_000) for _ in range(3)]
     return [
-        told("memory for each of 10,000 waiting jobs, its Job and JobSpec included", [one["waiting"] for one in found], "B"),
-        told("of that, Job and JobSpec before submission", [one["objects"] for one in found], "B"),
-        under("threads with 10,000 waiting jobs", [one["threads"] for one in found], 13, ""),
+        under(
+            "memory for each waiting job, its Job and JobSpec included",
+            [one["waiting"] for one in found],
+            1000,
+            "B",
+        ),
+        told("at the peak of one submit_many of 10,000 more, for each of them", [one["peak"] for one in found], "B"),
+        under("threads with 30,000 waiting jobs", [one["threads"] for one in found], 13, ""),
     ]
 
 

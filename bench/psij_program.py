@@ -3,6 +3,7 @@
 ``psij_program.py NAME [ARGUMENT ...]``; the last line printed is JSON. It needs psij and the standard library only.
 """
 
+import gc
 import json
 import os
 import resource
@@ -100,25 +101,37 @@ def callbacks(count: str) -> float:
 
 
 def waiting(count: str) -> "dict[str, float]":
-    """Bytes of memory for each waiting job, and threads, with so many of them. Ours only: the other cannot let jobs wait."""
+    """How a process grows with each waiting job, in bytes, and its threads: between so many and three times so many.
+
+    Ours only: the other cannot let jobs wait. ``peak``: of one ``submit_many`` of as many more, which holds their request too.
+    """
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def resident() -> int:
+        gc.collect()
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * page
+
     executor = psij.JobExecutor.get_instance("local", url="?slots=queue")
     executor.set_job_status_callback(lambda job, status: None)
     blockers = [psij.Job(_spec("/bin/sleep", "600")) for _ in range(os.cpu_count() or 1)]
     executor.submit_many(blockers)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    made = [psij.Job(_spec("/bin/true")) for _ in range(int(count))]
-    objects = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    executor.submit_many(made)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    made: list[psij.Job] = []
+    sizes = []
+    for goal in (int(count), 3 * int(count)):
+        while len(made) < goal:
+            part = [psij.Job(_spec("/bin/true")) for _ in range(500)]
+            executor.submit_many(part)
+            made += part
+        sizes.append(resident())
     threads = threading.active_count()
-    executor.cancel_many(made + blockers)
-    executor.wait_all(made + blockers)
+    last = [psij.Job(_spec("/bin/true")) for _ in range(int(count))]
+    executor.submit_many(last)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    executor.cancel_many(made + last + blockers)
+    executor.wait_all(made + last + blockers)
     executor.close()
-    return {
-        "objects": (objects - before) * 1024 / int(count),
-        "waiting": (after - before) * 1024 / int(count),
-        "threads": threads,
-    }
+    return {"waiting": (sizes[1] - sizes[0]) / (2 * int(count)), "peak": (peak - sizes[1]) / int(count), "threads": threads}
 
 
 if __name__ == "__main__":
