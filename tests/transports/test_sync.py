@@ -323,7 +323,8 @@ def test_records_arrive_whatever_the_blocks(
         (source / name).write_bytes(content)
         (source / name).chmod(mode | 0o400)
         os.utime(source / name, ns=(time_ns, time_ns))
-    stream = b"".join(transfer.records(os.fsencode(source), list(transfer.scan(os.fsencode(source))), {}, {}))
+    records = transfer.records(os.fsencode(source), list(transfer.scan(os.fsencode(source))), {}, {})
+    stream = b"".join(map(bytes, records))
     receiver = transfer.Receiver(os.fsencode(target))
     for at in range(0, len(stream), step):
         receiver.feed(stream[at : at + step])
@@ -331,6 +332,25 @@ def test_records_arrive_whatever_the_blocks(
     receiver.close()
     assert receiver.errors == []
     assert tree(target) == tree(source)
+
+
+def test_a_long_file_is_read_into_one_buffer(tmp_path: Path) -> None:
+    """Its blocks are whole whatever the size, and what is sent of a file that became shorter is said to be nothing."""
+    source, target = tmp_path / "from", tmp_path / "to"
+    for folder in (source, target):
+        folder.mkdir()
+    size = 3 * transfer.BLOCK + 17
+    (source / "long").write_bytes(os.urandom(size))
+    (source / "shorter").write_bytes(os.urandom(size))
+    receiver = transfer.Receiver(os.fsencode(target))
+    for block in transfer.records(os.fsencode(source), list(transfer.scan(os.fsencode(source))), {}, {}):
+        receiver.feed(block)
+        os.truncate(source / "shorter", transfer.BLOCK)
+    receiver.finish()
+    receiver.close()
+    assert [error[:2] for error in receiver.errors] == [["shorter", "EAGAIN"]]
+    assert os.listdir(target) == ["long"]
+    assert (target / "long").read_bytes() == (source / "long").read_bytes()
 
 
 def test_a_transport_error_is_not_an_os_error_of_ours() -> None:

@@ -55,6 +55,57 @@ def test_any_bytes_are_frames_or_refused(data: bytes, step: int) -> None:
                 wire.credited(payload)
 
 
+LENGTHS = [0, 1, 1 << 14, (1 << 16) - 9, 1 << 16, (1 << 16) + 1, wire.BLOCK - 1, wire.BLOCK + 1, wire.BLOCK + 2, 1 << 18]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from([wire.DATA, wire.RES]), st.sampled_from(LENGTHS)), min_size=1, max_size=6),
+    st.sampled_from([1000, 4096, 65_537, 200_000]),
+)
+def test_long_frames_arrive_whatever_the_pieces(frames: list[tuple[int, int]], step: int) -> None:
+    """Also in buffers that are used again."""
+    sent = [(kind, number, bytes([number + 1]) * length) for number, (kind, length) in enumerate(frames)]
+    data = b"".join(wire.HEADER.pack(len(payload), number, kind) + payload for kind, number, payload in sent)
+    assert read_all(data, step) == sent
+
+
+def test_a_buffer_is_used_again_only_when_it_was_consumed() -> None:
+    reading, writing = os.pipe()
+    blocks = [bytes([number]) * (wire.BLOCK + 1) for number in range(5)]
+
+    def write() -> None:
+        for block in blocks:
+            os.write(writing, wire.HEADER.pack(len(block), 1, wire.DATA) + block)
+        os.close(writing)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        reader = wire.FrameReader(reading)
+        streams = wire.Streams(wire.Sender(nowhere), 1, buffers=reader.buffers)
+        buffers, kept = set(), []
+        for block in blocks:
+            frame = reader.read()
+            assert frame is not None
+            streams.arrived(frame[2])
+            came = streams.next(0)
+            assert came is not None
+            assert bytes(came[1]) == block[1:]
+            if block[0] < 2:  # these two are held on to
+                kept.append(came[1])
+                continue
+            buffers.add(id(came[1].obj))
+            streams.consumed(came[0], len(came[1]))
+        assert [bytes(one) for one in kept] == [block[1:] for block in blocks[:2]]
+        assert len(buffers) == 1
+    finally:
+        thread.join()
+        for fd in (reading, nowhere):
+            os.close(fd)
+
+
 def test_a_frame_longer_than_any_is_refused() -> None:
     with pytest.raises(wire.WireError, match="announced"):
         read_all(wire.HEADER.pack(wire.LONGEST + 1, 1, wire.DATA) + b"x" * 100, 50)

@@ -40,7 +40,7 @@ class Request(wire.Streams):
     """One request that is being served."""
 
     def __init__(self, helper: "Helper", number: "int", arguments: "Dict[str, Any]", raw: "bytes") -> "None":
-        wire.Streams.__init__(self, helper.sender, number, arguments.get("window", wire.WINDOW))
+        wire.Streams.__init__(self, helper.sender, number, arguments.get("window", wire.WINDOW), helper.buffers)
         self.helper = helper
         self.arguments = arguments
         self.raw = raw
@@ -79,6 +79,7 @@ class Helper(object):
     def __init__(self, incoming: "int", outgoing: "int") -> "None":
         self.sender = wire.Sender(outgoing)
         self._reader = wire.FrameReader(incoming)
+        self.buffers = self._reader.buffers
         self._lock = threading.Condition()
         self._requests: "Dict[int, Request]" = {}
         self._todo: "Deque[Request]" = deque()
@@ -282,7 +283,7 @@ def main() -> "None":
         try:
             import fcntl
 
-            fcntl.fcntl(fd, 1031, 1 << 18)  # F_SETPIPE_SZ
+            fcntl.fcntl(fd, 1031, wire.PIPE_BYTES)  # F_SETPIPE_SZ
         except OSError:  # not a pipe, or not Linux
             pass
     helper = Helper(incoming, outgoing)

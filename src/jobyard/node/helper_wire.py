@@ -13,7 +13,7 @@ from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, Optional, Tuple
+    from typing import Any, Deque, Dict, List, Optional, Tuple
 
 PROTOCOL = 1
 REQ, DATA, EOF, CREDIT, CANCEL, RES, ERR, EVENT, PING, PONG, BYE = range(1, 12)
@@ -23,9 +23,12 @@ _CREDIT = struct.Struct(">BI")
 LONGEST = 1 << 24  # no frame is longer; what says so is no frame
 BLOCK = 1 << 17  # bytes of a stream in one frame
 INLINE = 1 << 18  # up to here, content stands in the request or the answer itself
-WINDOW = 3 << 18  # bytes of a stream under way; more makes other messages wait
+WINDOW = 1 << 19  # bytes of a stream under way; on a short way more only makes other messages wait
 WINDOW_FAR = 1 << 21  # where the round trip is long; ssh's own channel has no more
+FAR_S = 0.005  # a round trip from which on it is long
+PIPE_BYTES = 1 << 20  # more than the window: who sends waits for what was consumed, not for each page of the pipe
 _JOINED = 1 << 14  # payloads up to here are sent with their header in one piece
+_SPARE = 16  # buffers that are kept for the next long frames
 
 
 class WireError(Exception):
@@ -57,15 +60,25 @@ def split(payload: "bytes") -> "Tuple[Any, bytes]":
 
 
 class FrameReader(object):
-    """Reads frames from a descriptor; for one thread."""
+    """Reads frames from a descriptor; for one thread.
+
+    What is long is read straight into a buffer, together with the next frame's header: one call, and no byte is moved twice.
+    """
 
     def __init__(self, fd: "int", start: "bytes" = b"") -> "None":
         self._fd = fd
-        self._held = start
+        self._held = start  # what came, and from where on it was not taken
         self._at = 0
+        self._after = bytearray(HEADER.size)
+        self.buffers = Buffers()
 
     def more(self) -> "None":
         """Called before each read that may wait."""
+
+    def _into(self, views: "Any") -> "int":
+        """Read what is there, waiting for at least one byte; 0 at the end of the stream."""
+        self.more()
+        return os.readv(self._fd, views)
 
     def _fill(self) -> "bool":
         self.more()
@@ -74,8 +87,11 @@ class FrameReader(object):
         self._at = 0
         return bool(data)
 
-    def read(self) -> "Optional[Tuple[int, int, bytes]]":
-        """Kind, request and payload of the next frame; None at the end of the stream. WireError: it ends within a frame."""
+    def read(self) -> "Optional[Tuple[int, int, Any]]":
+        """Kind, request and payload (bytes, or a view of a buffer) of the next frame; None at the end of the stream.
+
+        WireError: it ends within a frame.
+        """
         while len(self._held) - self._at < HEADER.size:
             left = len(self._held) - self._at
             if not self._fill():
@@ -89,18 +105,39 @@ class FrameReader(object):
         if begin + length <= len(self._held):
             self._at = begin + length
             return kind, request, self._held[begin : begin + length]
-        payload = bytearray(length)
+        view = self.buffers.take(length) if kind == DATA else memoryview(bytearray(length))
         filled = len(self._held) - begin
-        payload[:filled] = self._held[begin:]
-        self._held, self._at = b"", 0
-        view = memoryview(payload)
+        view[:filled] = self._held[begin:]
+        after = memoryview(self._after)
         while filled < length:
-            self.more()
-            count = os.readv(self._fd, [view[filled:]])
+            count = self._into([view[filled:], after])
             if not count:
                 raise WireError("the stream ended within a frame")
             filled += count
-        return kind, request, payload  # type: ignore[return-value] # a bytearray: all that is done with it, bytes can do
+        self._held, self._at = bytes(after[: filled - length]), 0
+        return kind, request, view if kind == DATA else bytes(view)
+
+
+class Buffers(object):
+    """Buffers of long frames, used again: fresh ones cost as much as what is done with them."""
+
+    def __init__(self) -> "None":
+        self._spare: "List[bytearray]" = []
+
+    def take(self, length: "int") -> "memoryview":
+        """A view of so many bytes."""
+        if length > BLOCK + 1:
+            return memoryview(bytearray(length))
+        try:
+            return memoryview(self._spare.pop())[:length]
+        except IndexError:
+            return memoryview(bytearray(BLOCK + 1))[:length]
+
+    def give(self, view: "Any") -> "None":
+        """Nobody looks at it any more."""
+        buffer: "Any" = view.obj if isinstance(view, memoryview) else b""
+        if len(buffer) == BLOCK + 1 and len(self._spare) < _SPARE:
+            self._spare.append(buffer)
 
 
 class Sender(object):
@@ -144,10 +181,12 @@ def credited(payload: "bytes") -> "Tuple[int, int]":
 class Streams(object):
     """The streams of one request at one end: what came and was not consumed, and what may still be sent."""
 
-    def __init__(self, sender: "Sender", request: "int", window: "int" = WINDOW) -> "None":
+    def __init__(self, sender: "Sender", request: "int", window: "int" = WINDOW, buffers: "Optional[Buffers]" = None) -> "None":
         self.sender = sender
         self.request = request
         self.window = window
+        self._buffers = buffers
+        self._lent: "Any" = None  # what was taken and is being looked at
         self._changed = threading.Condition()
         self._came: "Deque[Tuple[int, bytes]]" = deque()
         self._held = 0
@@ -193,8 +232,8 @@ class Streams(object):
                 return None
             if not self._came:
                 return None
-            stream, payload = self._came.popleft()
-            return stream, memoryview(payload)[1:]
+            stream, self._lent = self._came.popleft()
+            return stream, memoryview(self._lent)[1:]
 
     @property
     def at_end(self) -> "bool":
@@ -203,7 +242,10 @@ class Streams(object):
             return self._ended and not self._came
 
     def consumed(self, stream: "int", count: "int") -> "None":
-        """So much of it was taken: the other end may send more."""
+        """So much of it was taken: the other end may send more. What ``next`` gave is not looked at any more."""
+        if self._buffers is not None:
+            self._buffers.give(self._lent)
+        self._lent = None
         with self._changed:
             self._held -= count
             owed = self._owed.get(stream, 0) + count

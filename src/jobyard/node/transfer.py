@@ -152,14 +152,16 @@ def part_there(folder: "bytes", entry: "Entry") -> "Tuple[int, int]":
 def records(
     folder: "bytes", entries: "Sequence[Entry]", parts: "Dict[str, Tuple[int, int]]", sources: "Dict[str, str]"
 ) -> "Iterator[Any]":
-    """The records of these, in blocks that are worth a message. ``parts``: what of large files the other side has;
-    ``sources``: names here of what gets another name there.
+    """The records of these, in blocks that are worth a message; each is to be used before the next is asked for.
+
+    ``parts``: what of large files the other side has; ``sources``: names here of what gets another name there.
     """
+    buffer = memoryview(bytearray(BLOCK))
     held: "List[bytes]" = []
     size = 0
     for entry in entries:
         path = os.path.join(folder, raw(str(sources.get(entry[0], entry[0]))))
-        for piece in _record(path, entry, parts.get(entry[0], (0, 0))):
+        for piece in _record(path, entry, parts.get(entry[0], (0, 0)), buffer):
             if len(piece) >= BLOCK // 2:
                 if held:
                     yield b"".join(held)
@@ -179,7 +181,7 @@ def _line(entry: "List[Any]") -> "bytes":
     return json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def _record(path: "bytes", entry: "Entry", part: "Tuple[int, int]") -> "Iterator[Any]":
+def _record(path: "bytes", entry: "Entry", part: "Tuple[int, int]", buffer: "memoryview") -> "Iterator[Any]":
     if entry[1] != FILE:
         yield _line([*entry, 0])
         return
@@ -198,10 +200,15 @@ def _record(path: "bytes", entry: "Entry", part: "Tuple[int, int]") -> "Iterator
             at, crc = part
         yield _line([*entry[:3], found.st_mtime_ns, *entry[4:], at])
         good = found.st_mtime_ns == entry[3]
+        if at:
+            os.lseek(fd, at, os.SEEK_SET)
         while at < size:
-            data = os.pread(fd, min(BLOCK, size - at), at)
-            if not data:  # it became shorter: what was announced is sent, and said to be nothing
-                good, data = False, b"\0" * min(BLOCK, size - at)
+            data = buffer[: size - at]
+            count = os.readv(fd, [data])
+            if count:
+                data = data[:count]
+            else:  # it became shorter: what was announced is sent, and said to be nothing
+                good = False
             crc, at = zlib.crc32(data, crc), at + len(data)
             yield data
         now = os.fstat(fd)
@@ -226,6 +233,7 @@ class Receiver(object):
         self._fd = -1
         self._crc = 0
         self._part = b""
+        self._mark, self._parts = os.urandom(8).hex().encode(), 0  # temporary names: nobody else's, and each new
         self._parent = b""
         self._parent_fd = self._root
         self._finish: "List[Entry]" = []  # folders: their modes and times come last
@@ -334,6 +342,10 @@ class Receiver(object):
             os.close(self._parent_fd)
         self._parent, self._parent_fd = b"", self._root
 
+    def _temporary(self) -> "bytes":
+        self._parts += 1
+        return b".%s.%d.part" % (self._mark, self._parts)
+
     def _make_folder(self, path: "bytes") -> "None":
         last = self._open_parent(path)
         try:
@@ -348,7 +360,7 @@ class Receiver(object):
 
     def _make_link(self, path: "bytes", target: "bytes") -> "None":
         last = self._open_parent(path)
-        temporary = b".%s.part" % os.urandom(8).hex().encode()
+        temporary = self._temporary()
         os.symlink(target, temporary, dir_fd=self._parent_fd)
         try:
             os.rename(temporary, last, src_dir_fd=self._parent_fd, dst_dir_fd=self._parent_fd)
@@ -373,7 +385,7 @@ class Receiver(object):
         else:
             if offset:
                 raise TransferError("a small file began in its middle")
-            self._part = b".%s.part" % os.urandom(8).hex().encode()
+            self._part = self._temporary()
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             self._fd = os.open(self._part, flags, 0o600, dir_fd=self._parent_fd)
 

@@ -291,13 +291,14 @@ class OpenSSHTransport:
             arguments = {"path": _text(target), "mode": mode, "size": None}
             pending = self.send("write", arguments)
             with self.watched(pending):
-                size, crc = 0, 0
+                size, crc, buffer = 0, 0, memoryview(bytearray(wire.BLOCK))
                 while True:
                     with told("this machine", "read", source):
-                        chunk = os.read(reader, wire.BLOCK)
-                    if not chunk:
+                        count = os.readv(reader, [buffer])
+                    if not count:
                         break
-                    size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+                    chunk = buffer[:count]
+                    size, crc = size + count, zlib.crc32(chunk, crc)
                     if not self.send_part(pending, chunk, deadline):
                         break
                 self._in_time(deadline, source, target)

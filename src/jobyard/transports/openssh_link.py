@@ -30,7 +30,6 @@ __all__ = ["Identity", "Link", "Pending", "Refusal"]
 
 ASKING_S = 180.0  # how long a person may take to answer ssh
 _NOISE_BYTES = 1 << 16  # kept of what a login shell writes before the helper's mark; twice as much ends the attempt
-_PIPE_BYTES = 1 << 18
 _F_SETPIPE_SZ = 1031
 
 
@@ -69,7 +68,7 @@ def _resize(fd: int) -> None:
 
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError):  # the user's share of pipe memory is used up
-            fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_BYTES)
+            fcntl.fcntl(fd, _F_SETPIPE_SZ, wire.PIPE_BYTES)
 
 
 # Requests -----------------------------------------------------------------------------------------------------------
@@ -79,9 +78,10 @@ class Pending(wire.Streams):
     """A request that was sent: its streams, and its answer when it comes."""
 
     def __init__(self, link: Link, number: int, window: int) -> None:
-        super().__init__(link.sender, number, window)
+        super().__init__(link.sender, number, window, link.buffers)
         self.link = link
         self.done = threading.Event()
+        self.sent_at_s = time.monotonic()
         self.value: Any = None
         self.raw: bytes = b""
         self.error: BaseException | None = None
@@ -120,6 +120,12 @@ class _Reader(wire.FrameReader):
         self._stdout = fd
         self._stderr = link.stderr_fd
         self._poll.register(self._stderr, select.POLLIN)
+        os.set_blocking(fd, False)
+
+    def _into(self, views: Sequence[Any]) -> int:
+        with contextlib.suppress(BlockingIOError):  # nothing there yet: look at ssh's standard error, too
+            return os.readv(self._stdout, views)
+        return super()._into(views)
 
     def more(self) -> None:
         settings = self._link.settings
@@ -167,7 +173,7 @@ class Link:
         self._dead: TransportError | None = None
         self._said = b""
         self._stop = stop
-        self.window = wire.WINDOW
+        self._nearest_s = float("inf")  # the shortest time that any answer took
         nonce = os.urandom(16).hex()
         words = ssh_command(settings, remote_command(nonce, settings.python), ask=ask, share_path=share_path)
         # Ctrl-C goes to the whole foreground group; ssh stays in it, for its prompts, but must not end by it.
@@ -197,6 +203,7 @@ class Link:
             self._kill()
             raise
         self._reader = _Reader(self, self._out, start)
+        self.buffers = self._reader.buffers
         self._thread = threading.Thread(target=self._read, name="jobyard-ssh", daemon=True)
         self._thread.start()
         _links.add(self)
@@ -317,15 +324,15 @@ class Link:
         self, op: str, arguments: Mapping[str, Any], raw: bytes = b"", on_event: Callable[[Any], None] | None = None
     ) -> Pending:
         """Send a request. LinkLost: the link has ended."""
-        number = next(self._numbers)
-        pending = Pending(self, number, self.window)
+        number, window = next(self._numbers), self.window
+        pending = Pending(self, number, window)
         pending.on_event = on_event
         with self._lock:
             if self._dead is not None:
                 raise self._gone()
             self._pending[number] = pending
         try:
-            self.sender.send(wire.REQ, number, wire.head({"op": op, "window": self.window, **arguments}), raw)
+            self.sender.send(wire.REQ, number, wire.head({"op": op, "window": window, **arguments}), raw)
         except OSError as error:
             self.forget(pending)
             lost = LinkLost(f"{self.name}: the connection ended")
@@ -341,6 +348,11 @@ class Link:
         """Its answer is not waited for any more."""
         with self._lock:
             self._pending.pop(pending.request, None)
+
+    @property
+    def window(self) -> int:
+        """How many bytes of a stream may be under way, by how far the host is, as far as answers have shown it."""
+        return wire.WINDOW_FAR if wire.FAR_S < self._nearest_s < float("inf") else wire.WINDOW
 
     @property
     def alive(self) -> bool:
@@ -379,6 +391,7 @@ class Link:
             if pending.on_event is not None:
                 pending.on_event(wire.split(payload)[0])
         elif kind == wire.RES:
+            self._nearest_s = min(self._nearest_s, time.monotonic() - pending.sent_at_s)
             pending.value, pending.raw = wire.split(payload)
             pending.finish()
         elif kind == wire.ERR:

@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 
 from ..errors import TransportError
-from ..node import helper_wire as wire
 from ..node import transfer
 from .base import PathError, PathMissing, absolute, path_error, printable
 from .openssh import OpenSSHTransport
@@ -28,6 +27,7 @@ __all__ = ["Progress", "Transferred", "pull", "push"]
 Progress = Callable[[int, int, str], None]
 Entry = list[Any]
 
+_LINE_BYTES = 256  # of a record, at most, beside its name, a link's target (each letter twelve bytes, escaped) and its content
 _TRIES = 3  # of a transfer whose connection breaks; each goes on where the one before it ended
 
 
@@ -313,7 +313,7 @@ def _receive_records(transport: OpenSSHTransport, plan: _Plan, progress: Progres
                 plan.parts[entry[0]] = part
     receiver = transfer.Receiver(os.fsencode(plan.target), {entry[0] for entry in plan.entries})
     total, came_bytes = plan.size_bytes, 0
-    limit = total + sum(len(wire.head(entry)) + 64 for entry in plan.entries)
+    limit = total + sum(12 * len(entry[0]) + 12 * len(entry[5] or "") + _LINE_BYTES for entry in plan.entries)
     limit += sum(size for size, _ in plan.parts.values())  # where the host does not go on with a part
     try:
         body = json.dumps({"entries": plan.entries, "parts": plan.parts, "sources": plan.sources}).encode()
