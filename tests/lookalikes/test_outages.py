@@ -14,6 +14,8 @@ from jobyard.errors import JobyardError, SchedulerUnavailable
 from jobyard.job import Transition
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import jobs, lookalike
+from jobyard.testing.conformance.support import eventually
+from jobyard.testing.standin.programs.jobs import ACTIVE
 from lookalikes.areas import on_path
 
 STYLES = tuple(lookalike.COMMANDS)
@@ -88,13 +90,18 @@ def test_nonsense_changes_no_state_and_recovery_is_automatic(
 
 
 def test_a_job_that_ended_while_the_scheduler_was_away(session: Session, cell: lookalike.Lookalike, tmp_path: Path) -> None:
-    job = session.submit(jobs.shell("kill -TERM $$; /bin/sleep 5"))  # not final alone: only the scheduler can say why
-    session.watch(lambda _, transition: None, [job])
+    """It must not have ended before: its end would have been seen, and nobody would ask again."""
+    gate = tmp_path / "gate"
+    ending_by_signal = 'until [ -e "$1" ]; do /bin/sleep 0.05; done; kill -TERM $$; /bin/sleep 5'
+    job = session.submit(jobs.shell(ending_by_signal, gate))  # not final alone: only the scheduler can say why
+    reached(session, job, JobState.RUNNING)
     cell.configure(away=True)
+    gate.touch()
+    eventually(lambda: list(cell.jobs().values())[-1][0] not in ACTIVE, 30, "the job has ended")
     wait_for_questions(session, 2)
     assert not job.state.final
     cell.configure(away=False)
-    ending = job.wait(30)
+    ending = job.wait(60)
     assert (ending.state, ending.signal) == (JobState.FAILED, "SIGTERM")
 
 
