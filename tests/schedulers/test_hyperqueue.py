@@ -46,8 +46,16 @@ def said(value: Any, code: int = 0) -> Result:
 
 
 def job(**fields: Any) -> dict[str, Any]:
-    start = {"id": "aB3-7", "token": TOKEN, "name": "true", "count": None, "over": False, "finished": 0, "failed": {}}
-    return {**start, "cancelled": [], **fields}
+    start: dict[str, Any] = {
+        "id": "aB3-7",
+        "token": TOKEN,
+        "name": "true",
+        "count": None,
+        "over": False,
+        "finished": 0,
+        "failed": {},
+    }
+    return {**start, "cancelled": [], "begun": None, **fields}
 
 
 def row(**fields: Any) -> Any:
@@ -179,6 +187,14 @@ def test_find() -> None:
 def test_a_job_that_is_not_over_keeps_its_state() -> None:
     found = row()
     assert (found.state, found.ended, found.native_state, found.token) == (None, False, "waiting or running", TOKEN)
+
+
+def test_what_began_is_known_by_its_claim() -> None:
+    answer = DIALECT.parse_query(said({"jobs": [job(count=2, begun=[1])], "unknown": []}))
+    assert [(one.state, one.native_state) for one in answer.rows] == [
+        (JobState.QUEUED, "waiting"),
+        (JobState.RUNNING, "running"),
+    ]
 
 
 def test_cancelled_before_it_began() -> None:

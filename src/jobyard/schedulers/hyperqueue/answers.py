@@ -73,12 +73,15 @@ def _rows(one: Mapping[str, Any], asked: Collection[str] | None) -> Iterator[Row
         raise ValueError(one)
     failed = {int(task): str(text) for task, text in one["failed"].items()}
     cancelled = {int(task) for task in one["cancelled"]}
+    begun = None if one["begun"] is None else {int(task) for task in one["begun"]}
     # Of several tasks HyperQueue counts those that ended well; which they are is known once all are over.
     for task, native_id in enumerate(ids):
         if asked is not None and native_id not in asked:
             continue
         state: JobState | None = None
         by, word, ending = None, "waiting or running", None
+        if begun is not None:
+            state, word = (JobState.RUNNING, "running") if task in begun else (JobState.QUEUED, "waiting")
         if task in cancelled:
             state, by, word = JobState.CANCELLED, By.USER, "cancelled"
             ending = Ending(state=state, cause=Cause.CANCELLED, aborted=True)

@@ -57,7 +57,17 @@ class Entry:
             "finished": self.finished,
             "failed": {str(task): text for task, text in self.failed.items()},
             "cancelled": sorted(self.cancelled),
+            "begun": None if self.over_at is not None else self._begun(),
         }
+
+    def _begun(self) -> list[int] | None:
+        """Tasks whose claims were made: they run, or have run. HyperQueue's package does not tell. None: nobody can see."""
+        try:
+            names = os.listdir(self.folder)
+        except OSError:
+            return None
+        claims = (name.removeprefix("claim.") for name in names if name.startswith("claim."))
+        return sorted(int(task) for task in claims if task.isdecimal())
 
     def cancel(self, task: int) -> str | None:
         """Have a task end, or never begin. None: it will; else why not.
