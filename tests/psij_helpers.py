@@ -31,6 +31,11 @@ class Told:
         """The states of one job, in order."""
         return [status.state for status in self.by_job.get(job.id, [])]
 
+    def final(self, name: str, timeout: float = LONG.total_seconds()) -> None:
+        """Wait until the last state of the job of that id was told."""
+        with self._condition:
+            assert self._condition.wait_for(lambda: name in self.by_job and self.by_job[name][-1].final, timeout), name
+
     def all_final(self, *jobs: Job, timeout: float = LONG.total_seconds()) -> None:
         """Wait until the last state of each was told; then check that all came once and in order."""
         with self._condition:

@@ -14,7 +14,7 @@ from jobyard.fronts import Action, By
 
 from . import _values, const
 from ._accounts import Accounts
-from ._describe import FIELDS, Place, describe
+from ._describe import FIELDS, FilesHere, FilesThere, Place, describe
 from ._faults import translate
 from ._info import JobInfo, final_state, job_info, unknown_ending
 from ._vendors import implementation_of, vendor_of
@@ -146,17 +146,20 @@ class Bound:
             return self._vendor.shared_files and self._here
         return name not in FIELDS or FIELDS[name] in self.engine.capabilities.attributes
 
+    def _place(self, *, bulk: bool) -> Place:
+        return Place(self._vendor, self._here, bulk, FilesHere() if self._here else FilesThere(self.engine))
+
     # Submission -------------------------------------------------------------------------------------------------------------
 
     def run_job(self, values: Mapping[bytes, Any]) -> str:
         """Submit one job."""
-        job = self.engine.submit(describe(values, Place(self._vendor, self._here, bulk=False)))
+        job = self.engine.submit(describe(values, self._place(bulk=False)))
         self._jobs[job.native_id] = job
         return job.native_id
 
     def run_bulk_jobs(self, values: Mapping[bytes, Any], indices: range) -> list[str]:
         """Submit one array."""
-        array = self.engine.submit_array(describe(values, Place(self._vendor, self._here, bulk=True)), indices)
+        array = self.engine.submit_array(describe(values, self._place(bulk=True)), indices)
         for job in array:
             self._jobs[job.native_id] = job
         return [job.native_id for job in array]

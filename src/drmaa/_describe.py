@@ -1,14 +1,15 @@
-"""From what a template says to the engine's job description: placeholders, paths, times, limits. Nothing is sent here."""
+"""From what a template says to the engine's job description: placeholders, paths, times, limits. Nothing is submitted here;
+on another host, its files may be looked at."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jobyard import JobDescription, Limits
-from jobyard.fronts import Inherit, Placeholder
+from jobyard.fronts import FileKind, Inherit, Placeholder, lies_there
 
 from . import const
 from ._times import moment
@@ -20,6 +21,8 @@ from .errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from jobyard import Session
 
     from ._vendors import Vendor
 
@@ -38,12 +41,53 @@ FIELDS = {
 }
 
 
+class Files(Protocol):
+    """What lies where jobs are submitted. Links are followed; home may stand in paths by its placeholder."""
+
+    def folder(self, path: str) -> bool:
+        """It is a folder."""
+
+    def program(self, path: str) -> bool:
+        """It is a file that can be executed."""
+
+
 class Place(NamedTuple):
     """What a template is read for."""
 
     vendor: Vendor
-    here: bool  # jobs are submitted on this very machine: its files can be looked at
+    here: bool  # jobs are submitted on this very machine
     bulk: bool
+    files: Files
+
+
+class FilesHere:
+    """``Files`` of this machine."""
+
+    def folder(self, path: str) -> bool:
+        """Files.folder."""
+        return os.path.isdir(_as_seen(path))
+
+    def program(self, path: str) -> bool:
+        """Files.program."""
+        path = _as_seen(path)
+        return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+class FilesThere:
+    """``Files`` of a session's login host: a message over the connection for each look. TransportError."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def folder(self, path: str) -> bool:
+        """Files.folder."""
+        found = lies_there(self._session, path)
+        return found is not None and found.kind is FileKind.FOLDER
+
+    def program(self, path: str) -> bool:
+        """Files.program."""
+        found = lies_there(self._session, path)
+        return found is not None and found.kind is FileKind.FILE and found.mode & 0o111 != 0
 
 
 def describe(values: Mapping[bytes, Any], place: Place) -> JobDescription:
@@ -150,10 +194,8 @@ def _indexed(text: str, attribute: str, place: Place) -> str:
 
 def _command(command: str, directory: str, place: Place) -> str:
     """A bare name is looked for in the working directory first, as a path relative to it; then on the job's PATH."""
-    if "/" not in command and place.here:
-        near = os.path.join(_as_seen(directory), command)
-        if os.path.isfile(near) and os.access(near, os.X_OK):
-            return f"./{command}"
+    if "/" not in command and Placeholder.INDEX not in directory and place.files.program(os.path.join(directory, command)):
+        return f"./{command}"
     return command
 
 
@@ -230,9 +272,10 @@ class _Streams:
     def _is_directory(self, path: str) -> bool:
         if path.endswith("/"):
             return True
-        if not self._place.here or Placeholder.INDEX in path or Placeholder.NATIVE_ID in path:
+        path = path.replace(Placeholder.DIRECTORY, self._directory)
+        if path.startswith("/dev/") or Placeholder.INDEX in path or Placeholder.NATIVE_ID in path:
             return False
-        return os.path.isdir(_as_seen(path.replace(Placeholder.DIRECTORY, self._directory)))
+        return self._place.files.folder(path)
 
 
 def _is_this_host(host: str) -> bool:

@@ -41,7 +41,7 @@ from .schedulers.base import (
     Traits,
 )
 from .session import Watch
-from .transports.base import Transport
+from .transports.base import FileKind, FileStat, PathError, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,8 @@ __all__ = [
     "By",
     "Command",
     "Contact",
+    "FileKind",
+    "FileStat",
     "Inherit",
     "Kind",
     "Observation",
@@ -86,6 +88,7 @@ __all__ = [
     "intended",
     "is_here",
     "job_folder",
+    "lies_there",
     "local_transport",
     "met",
     "open_scheduler",
@@ -165,6 +168,23 @@ def job_folder(job: Job) -> str:
     return keeper.folder(job._key)
 
 
+def lies_there(session: Session, path: str) -> FileStat | None:
+    """What lies under a path of the scheduler's login host, links followed, ``Placeholder.HOME`` in it being the user's home there;
+    None where nothing does, or where it cannot be looked at. One message over the connection; TransportError."""
+    from .journal_keeper import JournalKeeper
+
+    keeper = session._keeper_now()
+    transport: Transport | None = getattr(session.scheduler, "transport", None)
+    if not isinstance(keeper, JournalKeeper) or transport is None:
+        raise ValueError(f"{session.contact} names no host that is reached by commands")
+    if Placeholder.HOME in path:
+        path = path.replace(Placeholder.HOME, keeper.home())
+    try:
+        return transport.stat(path)
+    except PathError:
+        return None
+
+
 def gc3_configuration(paths: Sequence[Path] | None = None) -> Gc3Config:
     """What ``gc3pie.conf`` says (None: the usual files). ConfigurationError."""
     from .gc3conf import read
@@ -210,33 +230,35 @@ def forget_ending(job: Job) -> None:
     job._ending = None
 
 
-def finish_cancelled(description: JobDescription) -> tuple[bool, str | None]:
-    """Bring out and clean up, here, what a job that was killed at once could not bring out itself: whether there was
-    anything to do, and what went wrong. Its directory must be visible on this machine."""
+def finish_cancelled(job: Job) -> tuple[bool, str | None]:
+    """Bring out and clean up what a job that was killed at once could not bring out itself: whether there was anything to do, and
+    what went wrong. On a login host the helper there does it; else the job's directory must be visible on this machine."""
     import os
 
+    from .errors import JobyardError
+    from .host_folders import HostFolders
     from .staging import StagingError, clean_up, stage_out
 
-    directory = os.fsencode(description.directory or os.sep)
+    description = job.description
     asked = [one for one in description.stage_out if one.when & StageWhen.ON_CANCEL]
-    cleans = bool(description.cleanup) and bool(description.cleanup_when & StageWhen.ON_CANCEL)
-    if not asked and not cleans:
+    cleanup = description.cleanup if description.cleanup_when & StageWhen.ON_CANCEL else ()
+    if not asked and not cleanup:
         return False, None
-    if not os.path.isdir(directory):
-        return True, f"the job's directory {description.directory} is not visible here"
-    items = [
-        {
-            "source": os.fsencode(one.source),
-            "target": os.fsencode(one.target),
-            "mode": str(one.mode),
-            "when": int(one.when),
-        }
-        for one in asked
+    items: list[dict[str, Any]] = [
+        {"source": one.source, "target": one.target, "mode": str(one.mode), "when": int(one.when)} for one in asked
     ]
+    when = int(description.cleanup_when)
+    folders = getattr(job._session._keeper_now(), "_work", None)
     try:
-        stage_out(items, directory, "cancel")
-        if cleans:
-            clean_up([os.fsencode(one) for one in description.cleanup], directory, "cancel", int(description.cleanup_when))
-    except StagingError as error:
+        if isinstance(folders, HostFolders):
+            directory = description.directory if description.directory is not None else f"{job_folder(job)}/work"
+            return True, folders.finish_cancelled(directory, items, cleanup, when)
+        here = os.fsencode(description.directory or os.sep)
+        if not os.path.isdir(here):
+            return True, f"the job's directory {description.directory} is not visible here"
+        named = [{**item, "source": os.fsencode(item["source"]), "target": os.fsencode(item["target"])} for item in items]
+        stage_out(named, here, "cancel")
+        clean_up([os.fsencode(one) for one in cleanup], here, "cancel", when)
+    except (StagingError, JobyardError) as error:
         return True, str(error)
     return True, None

@@ -162,6 +162,15 @@ class HostFolders:
                 seen.add(name)
         return found
 
+    # Files
+
+    def finish_cancelled(self, directory: str, items: Sequence[Mapping[str, Any]], cleanup: Sequence[str], when: int) -> str | None:
+        """Bring out and clean up there, by the rules of node/staging.py: why that failed; None: it did not. TransportError."""
+        arguments = {"directory": directory, "items": list(items), "cleanup": list(cleanup), "when": when}
+        answer, _ = self._call("work_finish", arguments)
+        problem: str | None = answer["problem"]
+        return problem
+
     def close(self) -> None:
         """The connection is the transport's."""
 

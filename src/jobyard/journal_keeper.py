@@ -281,6 +281,10 @@ class JournalKeeper:
             raise UnknownJob("a job that was attached has no folder of ours")
         return submission.folder
 
+    def home(self) -> str:
+        """The user's home folder, on the scheduler's host. TransportError."""
+        return self._work.home()
+
     def path_in(self, key: int, name: str) -> str | None:
         """The absolute path, on the scheduler's host, of a name in the job's directory."""
         return self._stream(self._row(key), self._journal.description(key), "", name)

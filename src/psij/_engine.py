@@ -64,7 +64,6 @@ class Link:
         self.session = session
         fronts.take_none(session)
         self.pid = os.getpid()
-        self.remote = fronts.Contact.parse(session.contact).host is not None
         self.users = 0
         self._lock = threading.RLock()
         self._watch: fronts.Watch | None = None
@@ -192,14 +191,14 @@ class Link:
             fronts.forget_ending(engine_job)  # the status says it; who asks for all of it is told again
 
     def _on_cancel(self, engine_job: jobyard.Job, ending: jobyard.Ending | None, status: JobStatus) -> list[JobStatus]:
-        """What ON_CANCEL asks for, where the job was killed before it could do it: it is done here, if its files are here."""
-        if ending is None or ending.aborted or self.remote or engine_job in self._finished:
+        """What ON_CANCEL asks for, where the job was killed before it could do it: it is done from here."""
+        if ending is None or ending.aborted or engine_job in self._finished:
             return [status]
         passed = {one.state for one in engine_job.history}
         if passed & {jobyard.JobState.STAGING_OUT, jobyard.JobState.CLEANING}:
             return [status]
         self._finished.add(engine_job)
-        asked, problem = fronts.finish_cancelled(engine_job.description)
+        asked, problem = fronts.finish_cancelled(engine_job)
         if not asked:
             return [status]
         if problem is not None:

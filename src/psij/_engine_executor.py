@@ -68,7 +68,7 @@ class EngineExecutor(JobExecutor):
     def _open_link(self, contact: str | None = None) -> Link:
         import jobyard
 
-        from ._engine import link_to
+        from ._engine import let_go, link_to
 
         self._check_available()
         work = self.config._work_directory
@@ -77,7 +77,24 @@ class EngineExecutor(JobExecutor):
             return jobyard.Session(named, work_dir=None if work is None else str(work.absolute()))
 
         named = contact if contact is not None else self._engine_contact()
-        return link_to((named, work), opened)
+        link = link_to((named, work), opened)
+        try:
+            self._check_scheduler(link.session)
+        except InvalidJobException:
+            let_go(link)
+            raise
+        return link
+
+    def _check_scheduler(self, session: jobyard.Session) -> None:
+        """What a site means is known only now. InvalidJobException: another scheduler."""
+        import jobyard
+        from jobyard import fronts
+
+        meant = jobyard.Contact.parse(session.contact)
+        if self._SCHEDULER_ and fronts.find_known(meant.scheduler).name != fronts.find_known(self._SCHEDULER_).name:
+            raise InvalidJobException(
+                f"url: {self.url!r} is a contact of {meant.scheduler}; this executor speaks to {self._SCHEDULER_}"
+            )
 
     def _engine_contact(self) -> str:
         """The contact to open: without what is the front's own."""
@@ -235,7 +252,9 @@ class EngineExecutor(JobExecutor):
             import jobyard
 
             contact = jobyard.Contact.parse(self._contact)
-            self._remote_ = contact.host is not None or contact.site is not None
+            if contact.site is not None:  # its session knows what that is
+                contact = jobyard.Contact.parse(self._link().session.contact)
+            self._remote_ = contact.host is not None
         return self._remote_
 
     def _immediate(self, job: Job) -> bool:

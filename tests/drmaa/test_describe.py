@@ -11,7 +11,7 @@ import pytest
 
 import drmaa
 from drmaa import const
-from drmaa._describe import Place, describe
+from drmaa._describe import FilesHere, Place, describe
 from drmaa._vendors import vendor_of
 from drmaa.errors import DeniedByDrmException, InvalidAttributeFormatException
 from jobyard import JobDescription
@@ -19,6 +19,16 @@ from jobyard.fronts import Inherit, Placeholder
 
 HD, WD, INCR = "$drmaa_hd_ph$", "$drmaa_wd_ph$", "$drmaa_incr_ph$"
 HOME, DIRECTORY, INDEX, ID = Placeholder.HOME, Placeholder.DIRECTORY, Placeholder.INDEX, Placeholder.NATIVE_ID
+
+
+class There:
+    """Another host, which has two things that this machine has not."""
+
+    def folder(self, path: str) -> bool:
+        return path in ("/there/logs", HOME)
+
+    def program(self, path: str) -> bool:
+        return path in ("/there/job.sh", f"{HOME}/job.sh")
 
 
 def told(scheduler: str = "local", *, bulk: bool = False, here: bool = True, **values: Any) -> JobDescription:
@@ -47,7 +57,7 @@ def told(scheduler: str = "local", *, bulk: bool = False, here: bool = True, **v
     }
     values.setdefault("command", "/bin/true")
     stored = {names[name]: value for name, value in values.items()}
-    return describe(stored, Place(vendor_of(scheduler), here, bulk))
+    return describe(stored, Place(vendor_of(scheduler), here, bulk, FilesHere() if here else There()))
 
 
 def one(name: str, value: Any) -> Any:
@@ -128,6 +138,9 @@ def test_relative_command(tmp_path: Path) -> None:
     assert told(command="job.sh", wd=str(tmp_path)).argv == ("./job.sh",)
     assert told(command="job.sh", wd=str(tmp_path), here=False).argv == ("job.sh",)
     assert told(command="true", wd=str(tmp_path)).argv == ("true",)
+    assert told(command="job.sh", wd="/there", here=False).argv == ("./job.sh",)
+    assert told(command="job.sh", here=False).argv == ("./job.sh",)
+    assert told(command="job.sh", wd=f"/there{INCR}", bulk=True, here=False).argv == ("job.sh",)
 
 
 # Streams ----------------------------------------------------------------------------------------------------------------
@@ -178,6 +191,9 @@ def test_directory_as_a_stream(tmp_path: Path) -> None:
     job = told(bulk=True, wd=str(tmp_path), output=":logs", error=f":{WD}/logs/")
     assert (job.stdout, job.stderr) == (f"{DIRECTORY}/logs/true.o{ID}.{INDEX}", f"{DIRECTORY}/logs/true.e{ID}.{INDEX}")
     assert told(output=f":{HD}").stdout == f"{HOME}/true.o{ID}"
+    assert told(output=":/there/logs", here=False).stdout == f"/there/logs/true.o{ID}"
+    assert told(output=f":{tmp_path}", here=False).stdout == str(tmp_path)
+    assert told(output=":logs", wd="/there", here=False).stdout == f"{DIRECTORY}/logs/true.o{ID}"
 
 
 def test_joined_streams() -> None:

@@ -243,6 +243,7 @@ def test_a_job_that_nobody_holds_is_told_to_the_end(executor: JobExecutor) -> No
     other = Job(shell("sleep 0.3"))
     executor.submit(other)
     told.all_final(other)
+    told.final(name)
     assert [status.state for status in told.by_job[name]] == ALL
 
 

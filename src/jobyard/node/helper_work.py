@@ -5,7 +5,7 @@ import json
 import os
 
 from . import helper_wire as wire
-from . import workroot
+from . import staging, workroot
 from .helper import Refused
 from .watching import is_shared
 
@@ -117,6 +117,23 @@ def forget(request: "Request") -> "Answer":
     return {}, b""
 
 
+def finish(request: "Request") -> "Answer":
+    """Bring out and clean up what a job that was killed could not: why that failed, or null."""
+    arguments, directory = request.arguments, request.path("directory")
+    if not os.path.isdir(directory):
+        return {"problem": "the job's directory is not there"}, b""
+    items = []
+    for item in arguments["items"]:
+        items.append(dict(item, source=wire.as_bytes(item["source"]), target=wire.as_bytes(item["target"])))
+    try:
+        staging.stage_out(items, directory, "cancel")
+        names = [wire.as_bytes(name) for name in arguments["cleanup"]]
+        staging.clean_up(names, directory, "cancel", arguments["when"])
+    except staging.StagingError as error:
+        return {"problem": str(error)}, b""
+    return {"problem": None}, b""
+
+
 def serve(operation: "Any") -> "Any":
     """ValueErrors of the job's folder are refusals."""
 
@@ -138,4 +155,5 @@ OPERATIONS = {
     "work_claims": serve(claims),
     "work_receipts": serve(receipts),
     "work_forget": serve(forget),
+    "work_finish": serve(finish),
 }
