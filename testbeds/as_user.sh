@@ -57,7 +57,8 @@ case ${bed%-ssh} in
         contact=htcondor path=${LAB_PREFIX:-/opt/lab}/htcondor/bin:$path
         scheduler=(CONDOR_CONFIG="${LAB_PREFIX:-/opt/lab}/htcondor/condor_config") ;;
     oar) contact=oar ;;
-    hyperqueue) contact=hyperqueue ;;  # a server of its own for each yard, which goes with it
+    hyperqueue)  # a server of its own for each yard, which goes with it; cases want four jobs at a time
+        contact='hyperqueue?cores=4' scheduler=(PSIJ_URL='?cores=4') ;;
     none) contact= ;;
     *) echo "as_user: no bed $bed" >&2; exit 2 ;;
 esac
