@@ -82,6 +82,30 @@ def test_own_group_gets_what_the_shepherd_gets(rig: Rig) -> None:
     assert (rig.home / "told").read_text() == "told\n"
 
 
+def test_a_stop_that_reaches_the_shepherd_alone_stops_the_group(rig: Rig) -> None:
+    """As OAR does it: the shepherd itself goes on, or nobody could let the command go on."""
+    traits = Traits(native_id_variables=("RIG_ID",), own_group=True)
+    text = "echo $$ > pid; sleep 60 & echo $! > child; : > ready; wait; exit 7"
+    placed = rig.place(["/bin/sh", "-c", text], traits=traits)
+    process = placed.start()
+    eventually((rig.home / "ready").exists)
+    both = [int((rig.home / name).read_text()) for name in ("pid", "child")]
+
+    def states() -> set[str]:
+        return {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in both}
+
+    for _ in range(2):
+        os.kill(process.pid, signal.SIGTSTP)
+        eventually(lambda: states() == {"T"})
+        assert Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T"
+        os.kill(process.pid, signal.SIGCONT)
+        eventually(lambda: "T" not in states())
+    os.kill(both[1], signal.SIGKILL)
+    run = placed.finish(process)
+    assert run.end.ending is not None
+    assert (run.end.ending.exit_code, run.end.signals, run.end.clean) == (7, (), True)
+
+
 def test_the_command_is_in_the_group_that_the_scheduler_gave(rig: Rig) -> None:
     placed = rig.place(["/bin/sh", "-c", "ps -o pgid=,sid= -p $$ > group"])
     process = placed.start()

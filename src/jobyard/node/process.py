@@ -242,6 +242,15 @@ def note_signals() -> "None":
         signal.signal(number, note)
 
 
+def _stop_the_group(number: "int", frame: "object") -> "None":
+    """TSTP and CONT stop the command's group and let it go on: the scheduler reaches nobody else, and we must not be stopped."""
+    if _forward_to[0]:
+        try:
+            posix.killpg(_forward_to[0], signal.SIGSTOP if number == signal.SIGTSTP else signal.SIGCONT)
+        except OSError:
+            pass  # it has ended
+
+
 def told_to_end() -> "Optional[str]":
     """The first signal that came and asks the job to end."""
     return next((name for name, at in noted if name in TOLD_TO_END), None)
@@ -303,6 +312,8 @@ def start(spec: "Dict[str, Any]", environment: "Environment") -> "Tuple[int, flo
             except OSError:
                 pass  # the child did it, and is further on
             _forward_to[0] = group
+            signal.signal(signal.SIGTSTP, _stop_the_group)
+            signal.signal(signal.SIGCONT, _stop_the_group)
         else:
             for number in signal.sigpending():  # it came to us before the child was there to get it
                 if number in NOTED:
