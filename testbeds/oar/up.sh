@@ -74,7 +74,7 @@ set_conf PINGCHECKER_GENERIC_COMMAND /bin/true # prints no host: all are well
 sed -i -E 's/^(JOB_RESOURCE_MANAGER_PROPERTY_DB_FIELD|JOB_RESOURCE_MANAGER_FILE|CPUSET_PATH|PINGCHECKER_SENTINELLE_SCRIPT_COMMAND)=/#\1=/' /etc/oar/oar.conf
 # Two things that no setting changes: the server listens on all addresses, and looks every ten seconds at limits and at what waits.
 sed -i -E -e 's/INET->new\(LocalPort=> /INET->new(LocalAddr=> "127.0.0.1", LocalPort=> /' \
-    -e 's/^(my \$read_commands_timeout =) [0-9]+;/\1 1;/' -e 's/^(my \$villainstimeout =) [0-9]+;/\1 2;/' /usr/lib/oar/Almighty
+    -e 's/^(my \$read_commands_timeout =) [0-9]+;/\1 1;/' -e 's/^(my \$villainstimeout =) [0-9]+;/\1 4;/' /usr/lib/oar/Almighty
 after=$(cat /etc/oar/oar.conf /usr/lib/oar/Almighty | md5sum)
 if [ "$before" != "$after" ] && open_port 6666; then
     log "settings changed: restarting the server"

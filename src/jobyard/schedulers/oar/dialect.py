@@ -7,6 +7,7 @@ and then complain on standard error: what is printed there makes an answer none.
 from __future__ import annotations
 
 import re
+import signal as signals
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
@@ -20,7 +21,7 @@ from .rows import ID, TOKEN, records, rows_of
 __all__ = ["OarDialect"]
 
 MOST_IDS = 2000  # that one question names; where there are more, several questions are asked by one command
-MOST_ACTED_ON = 500
+MOST_ACTED_ON = 2000
 ARRAY = "[]"  # what stands behind an array's id: its first task has the same number
 UNTOUCHED = ("TZ",)  # moments are written in the login host's own time zone, as the server reads them
 
@@ -48,7 +49,6 @@ if [ -n "$after" ]; then
 fi
 exec "$@" "$script"
 """
-_NOBODY_TO_WAIT_FOR = 77
 # Hold and resume only note what is wanted; the server does it when it comes to it. ``$1``: the command; ``$2``: the state that is
 # to be left. Nothing is lost where the server is away: the note stands.
 _UNTIL_LEFT = """\
@@ -60,6 +60,15 @@ asked=
 for id; do asked="$asked -j $id"; done
 n=0
 while [ $n -lt 20 ] && oarstat -s $asked 2>/dev/null | grep -q ": $left\\$"; do n=$((n + 1)); sleep 0.3; done
+exit $code
+"""
+# OAR leaves the name of a signal in a file on the node, where the next one would take its place, and tells nobody when it was read.
+_SIGNAL = """\
+name=$1
+shift
+oardel -s "$name" "$@"
+code=$?
+sleep 0.5
 exit $code
 """
 # More jobs than one word of a command can name: conditions on standard input, a line each.
@@ -90,12 +99,13 @@ class OarDialect:
             "soft_walltime_s", "cpu_time_s", "queue", "account", "reservation", "begin_at", "deadline_at", "hold", "rerunnable",
             "native", "email",
         }),
-        actions=frozenset({Action.CANCEL, Action.HOLD, Action.RELEASE, Action.SIGNAL}),
+        actions=frozenset({Action.CANCEL, Action.HOLD, Action.RELEASE, Action.SUSPEND, Action.RESUME, Action.SIGNAL}),
         arrays=True,
         max_running=False,
         per_task_control=True,
         dependencies=frozenset({"any"}),
         accounting=False,
+        shows_suspended=False,
         notes={
             "memory_bytes": "it books none; where a property tells the memory of nodes, name it with memory= in the contact",
             "priority": "it has none for users; choose a queue",
@@ -104,8 +114,6 @@ class OarDialect:
             "after": "a job can wait for another one's end, whatever it is: 'any'",
             "max_running": "submit so many jobs at a time, or ask for resources that there are few of",
             Action.REQUEUE: "submit the job again, or let it be rerunnable in the queue besteffort",
-            Action.SUSPEND: "hold it before it runs, or send it a signal; oarhold -r needs cpusets and an operator's permission",
-            Action.RESUME: "there is nothing to resume where nothing can be suspended",
         },
     )  # fmt: skip
 
@@ -172,8 +180,6 @@ class OarDialect:
             return _accepted([int(one) for one in printed], submission)
         if result.returncode < 0 or (_AWAY.search(said) and "Bad resource request" not in said):
             raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
-        if result.returncode == _NOBODY_TO_WAIT_FOR:
-            raise SubmitError(f"oar refused the job: {said.splitlines()[-1]}", output=said)
         lines = [
             line.removeprefix(_ADMISSION) for line in said.splitlines() if line.strip() and not line.startswith(("DBD:", "LINE"))
         ]
@@ -240,10 +246,11 @@ class OarDialect:
     def control_commands(
         self, action: Action, native_ids: Sequence[str], *, signal: int | None
     ) -> Sequence[tuple[Command, tuple[str, ...]]]:
-        """Cancel: the later runs of these jobs with them."""
+        """Cancel: the later runs of these jobs with them. Suspend and resume: by the shepherd, as oarhold -r needs cpusets."""
         words: list[str] = ["oardel"]
-        if action is Action.SIGNAL:
-            words += ["-s", signal_name(signal or 15).removeprefix("SIG")]
+        number = {Action.SUSPEND: signals.SIGTSTP, Action.RESUME: signals.SIGCONT, Action.SIGNAL: signal or 15}.get(action)
+        if number is not None:
+            words = ["/bin/sh", "-c", _SIGNAL, "sh", signal_name(number).removeprefix("SIG")]
         elif action in (Action.HOLD, Action.RELEASE):
             program, left = ("oarhold", "Waiting") if action is Action.HOLD else ("oarresume", "Hold")
             words = ["/bin/sh", "-c", _UNTIL_LEFT, "sh", program, left]
@@ -305,7 +312,9 @@ _DONE: Mapping[Action, str] = {
     Action.CANCEL: r"^Deleting the job = ([0-9]{1,18}) \.\.\.REGISTERED\.",
     Action.HOLD: r"^\[([0-9]{1,18})\] Hold request was sent",
     Action.RELEASE: r"^\[([0-9]{1,18})\] Resume request was sent",
-    Action.SIGNAL: r"^Signaling the job ([0-9]{1,18}) with \S+ signal\.\n(?=DONE)",
+    **dict.fromkeys(
+        (Action.SIGNAL, Action.SUSPEND, Action.RESUME), r"^Signaling the job ([0-9]{1,18}) with \S+ signal\.\n(?=DONE)"
+    ),
 }
 
 
