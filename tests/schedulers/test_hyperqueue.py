@@ -319,11 +319,11 @@ def test_a_truncated_answer_is_none(end: int) -> None:
 
 @given(text=damaged(LINES))
 @settings(max_examples=150, deadline=None)
-def test_damage_never_makes_an_ending_of_another_kind(text: bytes) -> None:
-    """A line of the answer may be gone; what is read of a job it did say, or the whole is none."""
+def test_damage_makes_no_jobs_of_others(text: bytes) -> None:
+    """Lines may be gone or mixed; what is read is of jobs that were in the answer, or the whole is none."""
     with contextlib.suppress(SchedulerUnavailable):
         for one in DIALECT.parse_query(Result(argv=("ask",), returncode=0, stdout=text)).rows:
-            assert one.native_id in ROWS
+            assert one.native_id.partition(".")[0] in {known.partition(".")[0] for known in ROWS}
 
 
 # Opening ------------------------------------------------------------------------------------------------------------
