@@ -28,6 +28,8 @@ from drmaa_suite.run import (
 )
 
 Shared = type[drmaa.Session]
+# The first word of vendors' libraries; where there is no such library, the scheduler's own name.
+DRM_SYSTEMS = ("local", "standin", "SGE", "SLURM", "IBM", "PBS", "Torque", "Condor", SCHEDULER)
 
 
 def test_initialize_twice(session: Shared, folder: Path) -> None:
@@ -155,7 +157,7 @@ def test_information(nobody: Place) -> None:
         assert all(type(text) is str and text for text in during)
         assert during[0] == drmaa.Session.contact
         assert "," not in during[0]
-        assert session.drmsInfo.split()[0] in ("local", "standin", "SGE", "SLURM", "IBM", "PBS", "Torque", "Condor")
+        assert session.drmsInfo.split()[0] in DRM_SYSTEMS
         assert during[2].startswith(during[1])
         assert str(session.version) == "1.0"
     assert (drmaa.Session.contact, drmaa.Session.drmsInfo, drmaa.Session.drmaaImplementation) == before
