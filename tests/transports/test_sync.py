@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobyard.errors import TransportError
+from jobyard.node import helper_wire as wire
 from jobyard.node import transfer
 from jobyard.testing.watch_suite import NAMES
 from jobyard.transports.base import PathError, PathMissing
@@ -237,6 +239,24 @@ def test_a_file_that_changes_while_it_is_sent_is_not_taken(transport: OpenSSHTra
     with pytest.raises(PathError, match="changed"):
         push(transport, str(source), str(tmp_path / "to"), change)
     assert os.listdir(tmp_path / "to") == []
+
+
+def test_a_long_way_takes_a_wider_window(sshd: Sshd, tmp_path: Path) -> None:
+    """As far as answers show it; before that, and near by, the window is the smaller one."""
+    config = tmp_path / "config"
+    proxy = f"{sys.executable} {Path(__file__).with_name('far.py')} {sshd.port} 0.01"
+    config.write_text(f"Host *\n    ProxyCommand {proxy}\n" + sshd.config.read_text().partition("\n")[2])
+    transport = sshd.transport(config=str(config))
+    try:
+        assert transport.link().window == wire.WINDOW
+        source = tmp_path / "from"
+        source.write_bytes(os.urandom(3 * wire.WINDOW_FAR))
+        push(transport, str(source), str(tmp_path / "there"))
+        assert transport.link().window == wire.WINDOW_FAR
+        pull(transport, str(tmp_path / "there"), str(tmp_path / "back"))
+        assert (tmp_path / "back").read_bytes() == source.read_bytes()
+    finally:
+        transport.close()
 
 
 def test_commands_go_on_while_a_file_is_sent(transport: OpenSSHTransport, tmp_path: Path) -> None:

@@ -128,6 +128,35 @@ def entries(request: "Request") -> "Answer":
     return {}, wire.head(found)
 
 
+def below(request: "Request") -> "Answer":
+    """All that is below a folder, links not followed: a line for each name."""
+    todo, held, size, first = [b""], [], 0, True
+    while todo:
+        inner = todo.pop()
+        try:
+            names = os.listdir(os.path.join(request.path(), inner))
+        except (FileNotFoundError, NotADirectoryError):
+            if first:
+                raise
+            continue  # it went meanwhile
+        first = False
+        for one in names:
+            name = inner + b"/" + one if inner else one
+            try:
+                found = os.lstat(os.path.join(request.path(), name))
+            except FileNotFoundError:  # it went meanwhile
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                todo.append(name)
+            held.append(wire.head([wire.as_text(name), *_stat(found)]))
+            size += len(held[-1])
+        if size >= wire.BLOCK:
+            if not request.send(1, b"".join(held)):
+                raise Refused("cancelled", "it was given up")
+            held, size = [], 0
+    return {}, b"".join(held)
+
+
 def make_folder(request: "Request") -> "Answer":
     """A folder, with those above it where ``parents`` says so; each with these bits, whatever the umask."""
     path, mode, parents = request.path(), request.arguments["mode"], request.arguments["parents"]
@@ -177,6 +206,7 @@ OPERATIONS = {
     "read": read,
     "look": look,
     "entries": entries,
+    "below": below,
     "make_folder": make_folder,
     "remove": remove,
     "rename": rename,

@@ -11,6 +11,8 @@ from .helper import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, List
+
     from .helper import Answer, Request
 
 
@@ -38,15 +40,32 @@ def tree(request: "Request") -> "Answer":
 
 def parts(request: "Request") -> "Answer":
     """What is there already of large files."""
-    found = [transfer.part_there(request.path(), entry) for entry in json.loads(request.content().decode())]
-    return {}, wire.head(found)
+    wanted = json.loads(request.content().decode())
+    return {}, wire.head([transfer.part_there(request.path(), entry) for entry in wanted])
+
+
+def found(request: "Request") -> "Answer":
+    """What each of these paths leads to; the name of the error where it leads nowhere."""
+    answer: "List[Any]" = []
+    for path in json.loads(request.content().decode()):
+        try:
+            name = wire.as_bytes(path)
+            answer.append(transfer.entry_of(name, name, os.stat(name)))
+        except OSError as error:
+            answer.append(errno.errorcode.get(error.errno or 0, ""))
+    return {}, wire.head(answer)
 
 
 def receive(request: "Request") -> "Answer":
-    """Records that come are written below a folder, which is made."""
+    """Records that come are written below a folder, which is made; or each to the path that ``targets`` has for it."""
     path = request.path()
-    os.makedirs(path, exist_ok=True)
-    receiver = transfer.Receiver(path)
+    if "targets" in request.arguments:
+        targets = [wire.as_bytes(target) for target in request.arguments["targets"]]
+        receiver: "transfer.Receiver" = transfer.Placed(targets)
+    else:
+        targets = []
+        os.makedirs(path, exist_ok=True)
+        receiver = transfer.Receiver(path)
     try:
         while True:
             came = request.next()
@@ -61,7 +80,8 @@ def receive(request: "Request") -> "Answer":
         raise Refused("content", str(error)) from error
     except OSError as error:
         if receiver.errors:
-            error.filename = os.path.join(path, transfer.raw(receiver.errors[-1][0]))
+            name = receiver.errors[-1][0]
+            error.filename = targets[int(name)] if targets else os.path.join(path, transfer.raw(name))
         raise
     finally:
         receiver.close()
@@ -72,7 +92,8 @@ def send(request: "Request") -> "Answer":
     """The records of the names that are asked for."""
     wanted = json.loads(request.content().decode())
     have = {name: (part[0], part[1]) for name, part in wanted["parts"].items()}
-    for block in transfer.records(request.path(), wanted["entries"], have, wanted["sources"]):
+    follow = bool(request.arguments.get("follow"))
+    for block in transfer.records(request.path(), wanted["entries"], have, wanted["sources"], follow):
         if not request.send(1, block):
             raise Refused("cancelled", "it was given up")
     return {}, b""
@@ -88,4 +109,4 @@ def set_times(request: "Request") -> "Answer":
     return {}, b""
 
 
-OPERATIONS = {"tree": tree, "parts": parts, "receive": receive, "send": send, "set_times": set_times}
+OPERATIONS = {"tree": tree, "parts": parts, "found": found, "receive": receive, "send": send, "set_times": set_times}

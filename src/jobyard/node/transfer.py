@@ -29,6 +29,8 @@ _LONGEST_LINE = 1 << 18
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _STOP = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 FILE, DIRECTORY, LINK, OTHER, ERROR = "f", "d", "l", "o", "e"
+UNREADABLE = "it cannot be read there"
+CHANGED = "it changed while it was sent"
 
 
 class TransferError(Exception):
@@ -150,18 +152,24 @@ def part_there(folder: "bytes", entry: "Entry") -> "Tuple[int, int]":
 
 
 def records(
-    folder: "bytes", entries: "Sequence[Entry]", parts: "Dict[str, Tuple[int, int]]", sources: "Dict[str, str]"
+    folder: "bytes",
+    entries: "Sequence[Entry]",
+    parts: "Dict[str, Tuple[int, int]]",
+    sources: "Dict[str, str]",
+    follow: "bool" = False,
 ) -> "Iterator[Any]":
     """The records of these, in blocks that are worth a message; each is to be used before the next is asked for.
 
-    ``parts``: what of large files the other side has; ``sources``: names here of what gets another name there.
+    ``parts``: what of large files the other side has; ``sources``: names here of what gets another name there; ``follow``: a
+    link is read as what it leads to.
     """
+    flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
     buffer = memoryview(bytearray(BLOCK))
     held: "List[bytes]" = []
     size = 0
     for entry in entries:
         path = os.path.join(folder, raw(str(sources.get(entry[0], entry[0]))))
-        for piece in _record(path, entry, parts.get(entry[0], (0, 0)), buffer):
+        for piece in _record(path, entry, parts.get(entry[0], (0, 0)), buffer, flags):
             if len(piece) >= BLOCK // 2:
                 if held:
                     yield b"".join(held)
@@ -181,12 +189,12 @@ def _line(entry: "List[Any]") -> "bytes":
     return json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def _record(path: "bytes", entry: "Entry", part: "Tuple[int, int]", buffer: "memoryview") -> "Iterator[Any]":
+def _record(path: "bytes", entry: "Entry", part: "Tuple[int, int]", buffer: "memoryview", flags: "int") -> "Iterator[Any]":
     if entry[1] != FILE:
         yield _line([*entry, 0])
         return
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        fd = os.open(path, flags)
     except OSError as error:
         yield _line([entry[0], ERROR, 0, 0, 0, errno.errorcode.get(error.errno or 0, ""), 0])
         return
@@ -233,6 +241,7 @@ class Receiver(object):
         self._fd = -1
         self._crc = 0
         self._part = b""
+        self._last = b""  # of the file's path
         self._mark, self._parts = os.urandom(8).hex().encode(), 0  # temporary names: nobody else's, and each new
         self._parent = b""
         self._parent_fd = self._root
@@ -290,7 +299,7 @@ class Receiver(object):
         if problem is not None or (self._expected is not None and name not in self._expected):
             raise TransferError("%r came: %s" % (name, problem or "it was not asked for"))
         if kind == ERROR:
-            self.errors.append([name, target, "it cannot be read there"])
+            self.errors.append([name, target, UNREADABLE])
             return
         if size < 0 or not 0 <= offset <= size:
             raise TransferError("%r came with sizes that make no sense" % name)
@@ -370,7 +379,7 @@ class Receiver(object):
         self.files += 1
 
     def _begin_file(self, path: "bytes", entry: "Entry", offset: "int") -> "None":
-        last = self._open_parent(path)
+        last = self._last = self._open_parent(path)
         self._crc = 0
         if entry[2] >= RESUMABLE:
             self._part = part_name(last, entry[2], entry[3])
@@ -409,7 +418,7 @@ class Receiver(object):
         try:
             if changed:
                 self._discard()
-                self.errors.append([name, "EAGAIN", "it changed while it was sent"])
+                self.errors.append([name, "EAGAIN", CHANGED])
                 return
             if crc != self._crc or os.fstat(self._fd).st_size != entry[2]:
                 self._discard()
@@ -419,8 +428,7 @@ class Receiver(object):
             os.utime(self._fd, ns=(entry[3], entry[3]))
             os.close(self._fd)
             self._fd = -1
-            last = raw(name).rpartition(b"/")[2]
-            os.rename(self._part, last, src_dir_fd=self._parent_fd, dst_dir_fd=self._parent_fd)
+            os.rename(self._part, self._last, src_dir_fd=self._parent_fd, dst_dir_fd=self._parent_fd)
             self._part = b""
             self.files += 1
             if self.on_file is not None:
@@ -465,3 +473,42 @@ class Receiver(object):
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
+
+
+class Placed(Receiver):
+    """Writes files that are named by their number, each to a path of its own, as ``open`` finds it. Missing folders are made."""
+
+    def __init__(self, targets: "Sequence[bytes]") -> "None":
+        Receiver.__init__(self, b"/", {str(number) for number in range(len(targets))})
+        self._targets = targets
+
+    def _begin(self, name: "str", kind: "str", size: "int", mode: "int", target: "Any", offset: "int", entry: "Entry") -> "None":
+        if kind not in (FILE, ERROR):
+            raise TransferError("%r came, and is no file" % name)
+        Receiver._begin(self, name, kind, size, mode, target, offset, entry)
+
+    def _open_parent(self, path: "bytes") -> "bytes":
+        folder, _, last = self._targets[int(path)].rpartition(b"/")
+        folder = folder or b"/"
+        if last in (b"", b".", b".."):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if folder != self._parent:
+            make_folders(folder)
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            self._leave_parent()
+            self._parent, self._parent_fd = folder, fd
+        return last
+
+
+def make_folders(folder: "bytes") -> "None":
+    """Make what is missing of a path, for nobody but its owner."""
+    missing = []
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for one in reversed(missing):
+        try:
+            os.mkdir(one, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(one):
+                raise

@@ -20,6 +20,7 @@ from ..transports.base import (
     Command,
     CommandRefused,
     CommandTimeout,
+    Copy,
     FileKind,
     PathDenied,
     PathError,
@@ -238,6 +239,69 @@ class TransportSuite(WatchSuite):
         assert transport.stat(path).size_bytes == 1
         transport.remove(path)
         assert transport.list(str(folder)) == {}
+
+    def test_many_files_are_brought_with_modes_and_times(self, transport: Transport, host_path: Path, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "link").symlink_to("n0")
+        up, down = [], []
+        for number, name in enumerate([*NAMES, "link"]):
+            source = tmp_path / "mine" / (name if name == "link" else f"n{number}")
+            if name != "link":
+                source.write_bytes(os.urandom(number * 10_000))
+            os.utime(source, ns=(10**18, 10**18 + number * 1_000_000))
+            up.append(Copy(str(source), str(host_path / "made" / f"d{number % 3}" / f"x{name}"), 0o640 + number % 2))
+            down.append(Copy(up[-1].target, str(tmp_path / "back" / f"{number % 2}" / str(number)), 0o600 + number % 2))
+        up.append(Copy(str(tmp_path / "long"), str(host_path / "made" / "long"), 0o600))
+        (tmp_path / "long").write_bytes(os.urandom(10_000_000))
+        down.append(Copy(up[-1].target, str(tmp_path / "back" / "long"), 0o600))
+        transport.put_many(up)
+        transport.get_many(down)
+        for there, back in zip(up, down, strict=True):
+            for copy in (there, back):
+                found = os.lstat(copy.target)
+                assert stat.S_IMODE(found.st_mode) == copy.mode
+                assert abs(found.st_mtime_ns - os.stat(there.source).st_mtime_ns) < 1_000_000
+                assert Path(copy.target).read_bytes() == Path(there.source).read_bytes()
+        assert stat.S_IMODE(os.stat(host_path / "made").st_mode) == 0o700
+        assert sorted(os.listdir(tmp_path / "back")) == ["0", "1", "long"]
+        transport.put_many([])
+        transport.get_many([])
+
+    def test_of_many_files_those_that_cannot_be_brought_are_told(
+        self, transport: Transport, host_path: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "mine").write_bytes(b"x")
+        (host_path / "a folder").mkdir()
+        mine, fine = str(tmp_path / "mine"), str(host_path / "fine")
+        for bad, kind in (
+            (Copy(str(tmp_path / "nothing"), str(host_path / "t")), PathMissing),
+            (Copy(str(tmp_path), str(host_path / "t")), PathError),
+            (Copy(mine, str(host_path / "a folder")), PathError),
+            (Copy(mine, str(tmp_path / "mine" / "below")), PathError),
+        ):
+            for call in (transport.put_many, transport.get_many):
+                with pytest.raises(kind) as caught:
+                    call([bad, Copy(mine, fine)])
+                assert caught.value.filename in (bad.source, bad.target, os.path.dirname(bad.target))
+                assert Path(fine).read_bytes() == b"x"
+                os.unlink(fine)
+        assert not (host_path / "t").exists()
+        with pytest.raises(PathError, match="absolute"):
+            transport.put_many([Copy("mine", fine)])
+        with pytest.raises(PathError, match="absolute"):
+            transport.get_many([Copy(mine, "fine")])
+
+    def test_a_tree_is_all_that_is_below(self, transport: Transport, host_path: Path) -> None:
+        (host_path / "top" / "deep").mkdir(parents=True)
+        for name in NAMES:
+            (host_path / "top" / "deep" / f"n{name}").write_bytes(b"xyz")
+        (host_path / "top" / "link").symlink_to("deep")
+        found = transport.tree(str(host_path / "top"))
+        assert set(found) == {"deep", "link", *(f"deep/n{name}" for name in NAMES)}
+        assert found == {name: transport.stat(str(host_path / "top" / name), follow=False) for name in found}
+        assert found["link"].kind is FileKind.LINK
+        with pytest.raises(PathMissing):
+            transport.tree(str(host_path / "nothing"))
 
     def test_write_replaces_whole_files_with_their_mode(self, transport: Transport, host_path: Path) -> None:
         path = host_path / "file"

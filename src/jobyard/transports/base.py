@@ -33,6 +33,7 @@ __all__ = [
     "Command",
     "CommandRefused",
     "CommandTimeout",
+    "Copy",
     "FileKind",
     "FileStat",
     "OutputTooLarge",
@@ -132,7 +133,7 @@ def path_error(host: str, doing: str, path: str, error: OSError) -> PathError:
         kind, advice = PathExists, "remove it, or choose another name"
     elif isinstance(error, PermissionError):
         kind, advice = PathDenied, "check its owner and mode, and those of the folders above it"
-    elif error.errno in _FULL:
+    elif error.errno in FULL:
         advice = "free some space, or ask for more"
     else:
         advice = "check the path and its file system"
@@ -141,7 +142,7 @@ def path_error(host: str, doing: str, path: str, error: OSError) -> PathError:
     return kind(message, errno=error.errno, strerror=reason, filename=path)
 
 
-_FULL = {28, 122}  # ENOSPC, EDQUOT
+FULL = {28, 122}  # ENOSPC, EDQUOT
 
 
 def printable(text: str, limit: int = 400) -> str:
@@ -182,6 +183,14 @@ class Appeared(msgspec.Struct, frozen=True):
 
     folder: str  # as it was given to the watch
     name: str
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """One file on its way between this machine and the host: absolute paths, and the permission bits that it gets."""
+
+    source: str
+    target: str
+    mode: int = 0o600
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,6 +278,16 @@ class Transport(Protocol):
     def get(self, source: str, target: str, *, mode: int = 0o600) -> None:
         """Copy a file of the host to this machine. The target is replaced at once, or stays as it was."""
 
+    def put_many(self, copies: Sequence[Copy]) -> None:
+        """Copy files of this machine to the host, each as by ``put``, and with its time, in as few messages as can be.
+
+        Folders that are missing on the way to a target are made, 0700. Where one cannot be copied the others are, as far as
+        they can be, before its PathError is raised.
+        """
+
+    def get_many(self, copies: Sequence[Copy]) -> None:
+        """Copy files of the host to this machine, as ``put_many``."""
+
     def write_file(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         """Write a file with these permission bits, whatever the umask; replaced at once, or left as it was."""
 
@@ -283,6 +302,9 @@ class Transport(Protocol):
 
     def list(self, folder: str) -> Mapping[str, FileStat]:
         """The names in a folder, links not followed."""
+
+    def tree(self, folder: str) -> Mapping[str, FileStat]:
+        """All that is below a folder, by names relative to it, links not followed."""
 
     def make_folder(self, path: str, *, mode: int = 0o700, parents: bool = False) -> None:
         """Make a folder with these permission bits. PathExists where the name is taken, save with ``parents``,

@@ -11,14 +11,16 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ..errors import TransportError
 from ..schedulers.base import Command, Result
 from .base import (
+    FULL,
     CommandRefused,
     CommandTimeout,
+    Copy,
     FileKind,
     FileStat,
     OutputTooLarge,
@@ -245,6 +247,33 @@ class LocalTransport:
                 with told(self.name, "write", target):
                     write_all(writer, chunk)
 
+    def put_many(self, copies: Sequence[Copy]) -> None:
+        from ..node.transfer import make_folders  # here: most programs never need it
+
+        self._check_open()
+        for copy in copies:
+            absolute("this machine", copy.source)
+            absolute(self.name, copy.target)
+        failed: PathError | None = None
+        for copy in copies:
+            try:
+                with told("this machine", "read", copy.source):
+                    found = os.stat(copy.source)
+                with told(self.name, "make the folder", folder := os.path.dirname(copy.target)):
+                    make_folders(os.fsencode(folder))
+                self.put(copy.source, copy.target, mode=copy.mode)
+                with told(self.name, "write", copy.target):
+                    os.utime(copy.target, ns=(found.st_mtime_ns, found.st_mtime_ns))
+            except PathError as error:
+                if error.errno in FULL:
+                    raise
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def get_many(self, copies: Sequence[Copy]) -> None:
+        self.put_many(copies)
+
     def write_file(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         self._check_open()
         with replacing(self.name, absolute(self.name, path), mode) as writer, told(self.name, "write", path):
@@ -278,6 +307,25 @@ class LocalTransport:
                     found[entry.name] = _file_stat(entry.stat(follow_symlinks=False))
                 except FileNotFoundError:  # it went meanwhile
                     continue
+        return found
+
+    def tree(self, folder: str) -> Mapping[str, FileStat]:
+        self._check_open()
+        found: dict[str, FileStat] = {}
+        todo = [""]
+        while todo:
+            inner = todo.pop()
+            try:
+                names = self.list(os.path.join(folder, inner))
+            except (FileNotFoundError, NotADirectoryError):
+                if not inner:
+                    raise
+                continue  # it went meanwhile
+            for name, one in names.items():
+                path = f"{inner}/{name}" if inner else name
+                found[path] = one
+                if one.kind is FileKind.FOLDER:
+                    todo.append(path)
         return found
 
     def make_folder(self, path: str, *, mode: int = 0o700, parents: bool = False) -> None:

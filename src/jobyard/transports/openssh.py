@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from ..schedulers.base import Command, Result
 from .base import (
     CommandRefused,
     CommandTimeout,
+    Copy,
     FileStat,
     OutputTooLarge,
     PathError,
@@ -348,6 +349,18 @@ class OpenSSHTransport:
                 "try again, or allow more time"
             )
 
+    def put_many(self, copies: Sequence[Copy]) -> None:
+        from .openssh_many import put_many  # here: it stands on this module
+
+        self.check_open()
+        put_many(self, copies)
+
+    def get_many(self, copies: Sequence[Copy]) -> None:
+        from .openssh_many import get_many
+
+        self.check_open()
+        get_many(self, copies)
+
     def write_file(self, path: str, content: bytes, *, mode: int = _SECRETS) -> None:
         self.check_open()
         absolute(self.name, path)
@@ -384,6 +397,12 @@ class OpenSSHTransport:
         self.check_open()
         _, raw = self._again(lambda: self._file("entries", "list", folder, {}))
         return {_here(name): _file_stat(found) for name, found in json.loads(raw).items()}
+
+    def tree(self, folder: str) -> Mapping[str, FileStat]:
+        self.check_open()
+        _, raw = self._again(lambda: self._file("below", "list", folder, {}))
+        lines = map(json.loads, raw.splitlines())
+        return {_here(name): _file_stat(found) for name, *found in lines}
 
     def make_folder(self, path: str, *, mode: int = 0o700, parents: bool = False) -> None:
         self.check_open()

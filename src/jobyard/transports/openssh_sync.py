@@ -28,7 +28,7 @@ Progress = Callable[[int, int, str], None]
 Entry = list[Any]
 
 _LINE_BYTES = 256  # of a record, at most, beside its name, a link's target (each letter twelve bytes, escaped) and its content
-_TRIES = 3  # of a transfer whose connection breaks; each goes on where the one before it ended
+TRIES = 3  # of a transfer whose connection breaks; each goes on where the one before it ended
 
 
 class Transferred(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ def pull(transport: OpenSSHTransport, source: str, target: str, progress: Progre
 
 
 def _tried(transport: OpenSSHTransport, call: Callable[[], Transferred]) -> Transferred:
-    for _ in range(_TRIES - 1):
+    for _ in range(TRIES - 1):
         try:
             return call()
         except LinkLost:
@@ -114,10 +114,10 @@ def _plan(
             filename=target,
         )
     name = os.path.basename(target)
-    one = [_wire(name), *top[1:]]
-    if transfer.same(one, None if known.top is None else [_wire(name), *known.top[1:]]):
+    one = [as_wire(name), *top[1:]]
+    if transfer.same(one, None if known.top is None else [as_wire(name), *known.top[1:]]):
         return _Plan(os.path.dirname(source), os.path.dirname(target), [], {}, 1, {})
-    return _Plan(os.path.dirname(source), os.path.dirname(target), [one], {}, 0, {one[0]: _wire(os.path.basename(source))})
+    return _Plan(os.path.dirname(source), os.path.dirname(target), [one], {}, 0, {one[0]: as_wire(os.path.basename(source))})
 
 
 class _There(msgspec.Struct):
@@ -144,7 +144,7 @@ def _check(host: str, source: str, entries: list[Entry]) -> None:
             )
 
 
-def _wire(name: str) -> str:
+def as_wire(name: str) -> str:
     return transfer.text(os.fsencode(name))
 
 
@@ -163,31 +163,31 @@ def _local_tree(path: str) -> _There:
 
 
 def _host_tree(transport: OpenSSHTransport, path: str) -> _There:
-    value, raw = _call(transport, "tree", "read", path, {})
+    value, raw = ask(transport, "tree", "read", path, {})
     inner: dict[str, Entry] = {}
     for line in raw.splitlines():
         entry = json.loads(line)
-        if not _is_entry(entry):
+        if not is_entry(entry):
             raise TransportError(f"{transport.name}: it lists {printable(path)} in a way that makes no sense; nothing was brought")
         inner[entry[0]] = entry
     top = value["top"]
-    if top is not None and not _is_entry(top):
+    if top is not None and not is_entry(top):
         raise TransportError(f"{transport.name}: what it says of {printable(path)} makes no sense")
     return _There(top, inner)
 
 
-def _is_entry(entry: Any) -> bool:
+def is_entry(entry: Any) -> bool:
     if not isinstance(entry, list) or len(entry) != 6 or not isinstance(entry[0], str) or not isinstance(entry[1], str):
         return False
     numbers = all(isinstance(number, int) and number >= 0 for number in (entry[2], entry[4])) and isinstance(entry[3], int)
     return numbers and (entry[5] is None or isinstance(entry[5], str)) and (entry[1] != transfer.LINK or entry[5] is not None)
 
 
-def _call(
+def ask(
     transport: OpenSSHTransport, op: str, doing: str, path: str, arguments: dict[str, Any], raw: bytes = b""
 ) -> tuple[Any, bytes]:
     try:
-        return transport.call(op, {"path": _wire(path), **arguments}, raw)
+        return transport.call(op, {"path": as_wire(path), **arguments}, raw)
     except Refusal as refusal:
         raise _refused(transport, refusal, doing, path) from None
 
@@ -217,13 +217,13 @@ def _push(transport: OpenSSHTransport, source: str, target: str, progress: Progr
     plan = _plan(transport, source, target, here.top, iter(here.inner.values()), lambda path: _host_tree(transport, path))
     large = [entry for entry in plan.entries if entry[1] == transfer.FILE and entry[2] >= transfer.RESUMABLE]
     if large:
-        _, raw = _call(transport, "parts", "read", plan.target, {}, json.dumps(large).encode())
+        _, raw = ask(transport, "parts", "read", plan.target, {}, json.dumps(large).encode())
         plan.parts = {entry[0]: (int(size), int(crc)) for entry, (size, crc) in zip(large, json.loads(raw), strict=True) if size}
     files = 0
     if plan.entries or (plan.top is not None and _misses(transport, plan.target)):
         files = _send_records(transport, plan, progress)
     if plan.top is not None:
-        _call(transport, "set_times", "write", plan.target, {"mode": plan.top[4] & 0o777, "time_ns": plan.top[3]})
+        ask(transport, "set_times", "write", plan.target, {"mode": plan.top[4] & 0o777, "time_ns": plan.top[3]})
     return Transferred(files, plan.unchanged, plan.size_bytes)
 
 
@@ -237,28 +237,49 @@ def _misses(transport: OpenSSHTransport, path: str) -> bool:
 
 
 def _send_records(transport: OpenSSHTransport, plan: _Plan, progress: Progress | None) -> int:
-    pending = transport.send("receive", {"path": _wire(plan.target)})
     total, sent = plan.size_bytes, 0
+
+    def told(size: int) -> None:
+        nonlocal sent
+        sent += size
+        if progress is not None:
+            progress(min(sent, total), total, plan.target)
+
+    blocks = transfer.records(os.fsencode(plan.source), plan.entries, plan.parts, plan.sources)
+    files, errors = give(transport, {"path": as_wire(plan.target)}, blocks, told, plan.source, plan.target)
+    _raise_errors(transport.name, plan.target, errors)
+    return files
+
+
+def give(
+    transport: OpenSSHTransport,
+    arguments: dict[str, Any],
+    blocks: Iterator[Any],
+    told: Callable[[int], None],
+    source: str,
+    target: str,
+) -> tuple[int, list[list[Any]]]:
+    """Send records: how many files arrived, and what is to be said of others. ``source`` and ``target``: for errors."""
+    pending = transport.send("receive", arguments)
     with transport.watched(pending):
         try:
-            for block in transfer.records(os.fsencode(plan.source), plan.entries, plan.parts, plan.sources):
+            for block in blocks:
                 transport.send_part(pending, block)
-                sent += len(block)
                 if pending.over:
                     break
-                if progress is not None:
-                    progress(min(sent, total), total, plan.target)
+                told(len(block))
         except OSError as error:
-            raise path_error("this machine", "read", plan.source, error) from error
+            if isinstance(error, TransportError):
+                raise
+            raise path_error("this machine", "read", source, error) from error
         if not pending.over:
             transport.send_end(pending)
         _drain(pending)
         try:
             value, raw = pending.answer()
         except Refusal as refusal:
-            raise _refused(transport, refusal, "write", plan.target) from None
-        _raise_errors(transport.name, plan.target, json.loads(raw))
-        return int(value["files"])
+            raise _refused(transport, refusal, "write", target) from None
+        return int(value["files"]), json.loads(raw)
 
 
 def _drain(pending: Pending) -> None:
@@ -313,11 +334,33 @@ def _receive_records(transport: OpenSSHTransport, plan: _Plan, progress: Progres
                 plan.parts[entry[0]] = part
     receiver = transfer.Receiver(os.fsencode(plan.target), {entry[0] for entry in plan.entries})
     total, came_bytes = plan.size_bytes, 0
-    limit = total + sum(12 * len(entry[0]) + 12 * len(entry[5] or "") + _LINE_BYTES for entry in plan.entries)
-    limit += sum(size for size, _ in plan.parts.values())  # where the host does not go on with a part
+
+    def told(size: int) -> None:
+        nonlocal came_bytes
+        came_bytes += size
+        if progress is not None:
+            progress(min(came_bytes, total), total, plan.target)
+
+    body = {"entries": plan.entries, "parts": plan.parts, "sources": plan.sources}
+    take(transport, {"path": as_wire(plan.source)}, body, receiver, told, plan.source)
+    _raise_errors("this machine", plan.target, receiver.errors)
+    return receiver.files
+
+
+def take(
+    transport: OpenSSHTransport,
+    arguments: dict[str, Any],
+    body: dict[str, Any],
+    receiver: transfer.Receiver,
+    told: Callable[[int], None],
+    source: str,
+) -> None:
+    """Ask for records, and write them; ``source``: for errors. The receiver is closed."""
+    limit = came_bytes = 0  # parts are counted in: the host need not go on with one
+    for entry in body["entries"]:
+        limit += entry[2] + 12 * len(entry[0]) + 12 * len(entry[5] or "") + _LINE_BYTES
     try:
-        body = json.dumps({"entries": plan.entries, "parts": plan.parts, "sources": plan.sources}).encode()
-        pending = transport.send("send", {"path": _wire(plan.source)}, body)
+        pending = transport.send("send", arguments, json.dumps(body).encode())
         with transport.watched(pending):
             while (came := pending.next()) is not None:
                 data = came[1]
@@ -325,18 +368,16 @@ def _receive_records(transport: OpenSSHTransport, plan: _Plan, progress: Progres
                 if came_bytes > limit:
                     raise TransportError(f"{transport.name}: it sends more than was asked for; the transfer was ended")
                 receiver.feed(data)
-                pending.consumed(came[0], len(data))
-                if progress is not None:
-                    progress(min(came_bytes, total), total, plan.target)
+                size = len(data)
+                pending.consumed(came[0], size)
+                told(size)
             try:
                 _, rest = pending.answer()
             except Refusal as refusal:
-                raise _refused(transport, refusal, "read", plan.source) from None
+                raise _refused(transport, refusal, "read", source) from None
             receiver.feed(rest)
             receiver.finish()
     except transfer.TransferError as error:
         raise TransportError(f"{transport.name}: {printable(str(error))}; the transfer was ended") from error
     finally:
         receiver.close()
-    _raise_errors("this machine", plan.target, receiver.errors)
-    return receiver.files
