@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -33,8 +33,11 @@ BEDS = {
     "slurm-24.11": (["testbeds/slurm-releases/up.sh", "trixie"], "slurm"),
     "gridengine": (["testbeds/gridengine/up.sh"], "gridengine"),
     "htcondor": (["testbeds/htcondor/up.sh"], "htcondor"),
+    "hyperqueue": (["testbeds/hyperqueue/up.sh"], "hyperqueue"),
+    "oar": (["testbeds/oar/up.sh"], "oar"),
 }
 WORKERS = "3"
+AT_ONCE = (os.cpu_count() or 1) + 1  # beds whose tests run at a time: with more, what is measured is the machine
 
 
 def why_not() -> str | None:
@@ -138,9 +141,15 @@ def say(text: str) -> None:
         sys.stdout.flush()
 
 
-def together(beds: list[Bed], method: str, *arguments: list[str]) -> None:
-    """The same for all beds at once."""
-    threads = [threading.Thread(target=getattr(bed, method), args=arguments) for bed in beds]
+def together(beds: list[Bed], work: Callable[[Bed], None], at_once: int) -> None:
+    """The same for all beds, so many at a time."""
+    places = threading.Semaphore(at_once)
+
+    def one(bed: Bed) -> None:
+        with places:
+            work(bed)
+
+    threads = [threading.Thread(target=one, args=(bed,)) for bed in beds]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -174,9 +183,9 @@ def main() -> int:
     beds = [Bed(name, room) for name in options.bed or BEDS]
     with packages_start_nothing():
         subprocess.run(["apt-get", "update", "-qq"], stdin=subprocess.DEVNULL, check=False)
-        together(beds, "up")
+        together(beds, Bed.up, len(beds))
     if not options.up_only:
-        together([bed for bed in beds if bed.failure is None], "test", options.arguments)
+        together([bed for bed in beds if bed.failure is None], lambda bed: bed.test(options.arguments), AT_ONCE)
         if os.environ.get("FULL") == "1" and not options.arguments:
             record(beds)
     failed = [bed for bed in beds if bed.failure is not None]
