@@ -35,7 +35,12 @@ BEDS = {
     "htcondor": (["testbeds/htcondor/up.sh"], "htcondor"),
     "hyperqueue": (["testbeds/hyperqueue/up.sh"], "hyperqueue"),
     "oar": (["testbeds/oar/up.sh"], "oar"),
+    "slurm-ssh": (["testbeds/slurm/up.sh"], "slurm"),  # the same daemons, by way of an sshd
+    "gridengine-ssh": (["testbeds/gridengine/up.sh"], "gridengine"),
 }
+# Of a scheduler's cases, those that run over ssh every day: where the connection plays a part. All of them with FULL=1.
+OVER_SSH = ("Submit", "Endings", "Streams", "Reopen", "Litter")
+OVER_SSH_FRONTS = ("tests/drmaa/test_fidelity.py", "tests/psij/test_launching.py")
 WORKERS = "3"
 AT_ONCE = (os.cpu_count() or 1) + 1  # beds whose tests run at a time: with more, what is measured is the machine
 
@@ -50,8 +55,14 @@ def why_not() -> str | None:
     return None
 
 
-def cases(scheduler: str) -> list[str]:
-    """The files of tests that run on this scheduler's beds."""
+def cases(bed: str) -> list[str]:
+    """The tests that run on a bed, for pytest."""
+    scheduler = BEDS[bed][1]
+    if bed.endswith("-ssh"):
+        suite = f"tests/schedulers/test_{scheduler}_live.py"
+        if os.environ.get("FULL") == "1":
+            return ["tests/schedulers/test_live_over_ssh.py", suite, "tests/drmaa", "tests/psij"]
+        return ["tests/schedulers/test_live_over_ssh.py", *(f"{suite}::Test{area}" for area in OVER_SSH), *OVER_SSH_FRONTS]
     live = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests" / "schedulers").glob(f"test_{scheduler}_live*.py"))]
     return [*live, "tests/drmaa", "tests/psij"]
 
@@ -102,7 +113,7 @@ class Bed:
         """Run its tests."""
         began = time.monotonic()
         command = ["bash", "testbeds/as_user.sh", self.name, "-n", WORKERS, "--dist", "loadscope", "--color=no", "-q"]
-        command += [f"--junitxml={self.report}", "-o", "junit_family=xunit2", *(arguments or cases(BEDS[self.name][1]))]
+        command += [f"--junitxml={self.report}", "-o", "junit_family=xunit2", *(arguments or cases(self.name))]
         self.report.touch()
         self.report.chmod(0o666)
         with self.log.open("ab") as log:
@@ -183,7 +194,10 @@ def main() -> int:
     beds = [Bed(name, room) for name in options.bed or BEDS]
     with packages_start_nothing():
         subprocess.run(["apt-get", "update", "-qq"], stdin=subprocess.DEVNULL, check=False)
-        together(beds, Bed.up, len(beds))
+        daemons = {tuple(BEDS[bed.name][0]): bed for bed in reversed(beds)}  # some beds share theirs
+        together(list(daemons.values()), Bed.up, len(daemons))
+        for bed in beds:
+            bed.failure = daemons[tuple(BEDS[bed.name][0])].failure
     if not options.up_only:
         together([bed for bed in beds if bed.failure is None], lambda bed: bed.test(options.arguments), AT_ONCE)
         if os.environ.get("FULL") == "1" and not options.arguments:
