@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from . import beds, drmaa, engine, psij_front, remote, slurm
+from . import beds, drmaa, engine, hyperqueue, psij_front, remote, slurm
 from .measure import report
 
-SECTIONS = {**engine.SECTIONS, **drmaa.SECTIONS, **psij_front.SECTIONS, **beds.SECTIONS, **remote.SECTIONS, **slurm.SECTIONS}
+SECTIONS = {
+    **engine.SECTIONS,
+    **drmaa.SECTIONS,
+    **psij_front.SECTIONS,
+    **beds.SECTIONS,
+    **remote.SECTIONS,
+    **slurm.SECTIONS,
+    **hyperqueue.SECTIONS,
+}
 
 
 def main(names: list[str]) -> int:

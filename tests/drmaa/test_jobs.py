@@ -15,6 +15,7 @@ from drmaa_suite.run import (
     ACTIONS,
     ALL,
     ANY,
+    BED,
     BULKS,
     CHUNK,
     ENDED,
@@ -176,7 +177,8 @@ def test_polling_wait(session: Shared, folder: Path, timeout: float) -> None:
 @pytest.mark.parametrize("dispose", [True, False])
 def test_polling_synchronize(session: Shared, folder: Path, timeout: float, dispose: bool) -> None:
     """ST_SUBMIT_POLLING_SYNCHRONIZE_TIMEOUT, _ZEROTIMEOUT. A timeout reaps nothing, even of those that have ended."""
-    jobs = [session.runJob(sleeper(folder, 0.3)), session.runJob(template(folder))]
+    seconds = 3 if BED else 0.3  # it goes on while the second is submitted, however busy the bed is
+    jobs = [session.runJob(sleeper(folder, seconds)), session.runJob(template(folder))]
     timeouts = 0
 
     def attempt() -> bool:

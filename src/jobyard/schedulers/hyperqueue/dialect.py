@@ -37,12 +37,11 @@ _NOTES = {
     "nodes": "a job is one process on one node that starts the others; ask for its cores",
     "memory_bytes": "the worker that starts with its server books cores alone; join a server whose workers have a resource 'mem'",
     "gpus": "the worker that starts with its server books cores alone; join a server whose workers have GPUs",
-    "hold": "it starts what it can; submit the job when it may start",
+    "hold": "it starts what it can; submit the job when it may start",  # the attribute, and the action of that name
     "begin_at": "submit the job when it may start",
     "max_running": "give its tasks more cores, so that fewer run at a time",
     "after": "it knows dependencies within one of its jobs only; wait for the first job, then submit the second",
     "queue": "there is one queue; a server of its own is another contact (server_dir=...)",
-    Action.HOLD: "cancel the job, and submit it again later",
     Action.SUSPEND: "cancel the job, and submit it again",
     Action.SIGNAL: "it can be cancelled: TERM, then KILL",
     Action.REQUEUE: "submit the job again",
