@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +14,12 @@ import pytest
 
 from jobyard import Session
 from jobyard.description import describe
-from jobyard.errors import SchedulerUnavailable, UnsupportedAttribute
+from jobyard.errors import ControlError, SchedulerUnavailable, UnsupportedAttribute, WrongState
 from jobyard.job import Cause, JobState
 from jobyard.schedulers import gridengine
-from jobyard.schedulers.base import Command, Kind, Result, Submission
+from jobyard.schedulers.base import Action, Command, Kind, Result, Submission
 from jobyard.schedulers.gridengine import GridEngineScheduler
+from jobyard.transports.local import LocalTransport
 from schedulers.gridengine_samples import sample
 
 
@@ -189,3 +192,47 @@ def test_like_jobs_are_counted_from_one(yard: Path, programs: None) -> None:
 def test_wrappers_are_passed_by_only_where_they_are_debians(programs: None) -> None:
     """Another qsub, first on PATH, is the one that is meant."""
     assert gridengine._environment() == {}
+
+
+# Run again --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("report", "wait_s"), [("00:00:40", 50), ("00:01:30", 100), ("5", 15), ("", 50)])
+def test_what_is_rescheduled_begins_after_its_host_has_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: str, wait_s: int
+) -> None:
+    """Grid Engine would keep the old process, or kill the new one. Jobs that were not rescheduled keep their start times."""
+    programs = {
+        "qconf": f"echo 'load_report_time             {report}'" if report else "exit 1",
+        "qmod": f"echo \"$@\" >{tmp_path}/asked; echo 'Pushed rescheduling of job 5 on host localhost'; "
+        "echo 'Pushed rescheduling of job-array task 13.2 on host localhost'; "
+        "echo 'Modify operation can not be applied on job 7 in pending/hold state'; exit 1",
+        "qalter": f'echo "$TZ $@" >>{tmp_path}/altered; echo "modified start time of job 5"',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    before = time.time()
+    said = GridEngineScheduler(LocalTransport()).control(Action.REQUEUE, ["5", "7", "13.2"])
+    assert (said["5"], said["13.2"]) == (None, None)
+    assert isinstance(said["7"], WrongState)
+    assert (tmp_path / "asked").read_text().split() == ["-rj", "5", "7", "13.2"]
+    zone, option, moment, ids = (tmp_path / "altered").read_text().split()
+    assert (zone, option, ids) == ("UTC0", "-a", "13,5")
+    at = calendar.timegm(time.strptime(moment, "%Y%m%d%H%M.%S"))
+    assert -2 <= at - before - wait_s <= 30
+
+
+def test_nothing_is_altered_where_nothing_was_rescheduled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {
+        "qconf": "echo 'load_report_time 00:00:40'",
+        "qmod": "echo 'The job 14 is not restartable'; exit 1",
+        "qalter": f"touch {tmp_path}/altered",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    said = GridEngineScheduler(LocalTransport()).control(Action.REQUEUE, ["14"])
+    assert isinstance(said["14"], ControlError)
+    assert not (tmp_path / "altered").exists()
