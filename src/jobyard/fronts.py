@@ -41,7 +41,7 @@ from .schedulers.base import (
     Traits,
 )
 from .session import Watch
-from .transports.base import FileKind, FileStat, PathError, Transport
+from .transports.base import Copy, FileKind, FileStat, PathError, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,7 @@ __all__ = [
     "By",
     "Command",
     "Contact",
+    "Copy",
     "FileKind",
     "FileStat",
     "Inherit",

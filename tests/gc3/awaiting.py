@@ -50,3 +50,17 @@ def gated(folder: Path, code: int = 0) -> list[str]:
     """A program that begins by making ``begun``, and ends when ``gate`` is there. The hooks quote words so that $ is expanded
     where the job runs, so these are escaped."""
     return ["/bin/sh", "-c", GATED.replace("$", "\\$"), "sh", str(folder), str(code)]
+
+
+def asked(inner: Any, monkeypatch: Any) -> list[str]:
+    """What login hosts are asked over connections like this transport's from now on, as it grows."""
+    requests: list[str] = []
+    kind = type(inner.connection.link())
+    send = kind.send
+
+    def noted(self: Any, op: str, *rest: Any, **more: Any) -> Any:
+        requests.append(op)
+        return send(self, op, *rest, **more)
+
+    monkeypatch.setattr(kind, "send", noted)
+    return requests

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gc3.awaiting import ended, gated, reached, run
+from gc3.awaiting import asked, ended, gated, reached, run
 from gc3.standin_backend import application
 from gc3libs import ANY_OUTPUT, Application, Run
 from gc3libs.backends.transport import Transport
@@ -121,6 +121,25 @@ def test_folders_patterns_and_exclusions(done: Done) -> None:
     assert done.fetch([("[x]*", "none")]).missing == ["[x]*"]
 
 
+@pytest.mark.parametrize("transport", ["ssh"], indirect=True)
+@pytest.mark.parametrize("make", ["local"], indirect=True)
+def test_a_thousand_files_take_few_messages(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1000):
+        done.write(f"run/{number % 7}/f{number}", b"%d" % number * 100)
+    requests = asked(done.system.transport.inner, monkeypatch)
+    copied = done.fetch({f"run/{number % 7}/f{number}": f"all/{number}" for number in range(1000)}).copied
+    assert len(copied) == 1000
+    assert len(requests) < 20, requests
+    for number in range(1000):
+        assert (done.here / "all" / str(number)).read_bytes() == b"%d" % number * 100
+    requests.clear()
+    assert len(done.fetch(ANY_OUTPUT).copied) == 1002
+    done.system.transport.put(str(done.here / "run"), str(tmp_path / "there"))
+    done.system.transport.get(str(tmp_path / "there"), str(tmp_path / "back"))
+    assert len(requests) < 40, requests
+    assert sum(path.is_file() for path in (tmp_path / "back").rglob("*")) == 1000
+
+
 def test_a_name_that_looks_like_a_pattern_is_itself_first(done: Done) -> None:
     done.write("x[1]*", b"literal")
     done.write("x1y", b"other")
@@ -157,16 +176,15 @@ def test_fetching_again_and_again_renames_nothing(done: Done, monkeypatch: pytes
     for number in range(3):
         done.write(f"f{number}", b"x" * 1000)
     inner = done.system.transport.inner
-    get = inner.get
+    get_many = inner.get_many
     left = [1]
 
-    def breaking(source: str, target: str, **options: Any) -> None:
-        if not left[0]:
+    def breaking(copies: Any) -> None:
+        get_many(copies[: left[0]])
+        if len(copies) > left[0]:
             raise ConnectionResetError(104, "Connection reset by peer")
-        left[0] -= 1
-        get(source, target, **options)
 
-    monkeypatch.setattr(inner, "get", breaking)
+    monkeypatch.setattr(inner, "get_many", breaking)
     for _ in range(2):
         left[0] = 1
         with pytest.raises(TransportError, match="Connection reset"):
@@ -181,10 +199,10 @@ def test_a_full_disk_here(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     done.write("data", b"x")
     inner = done.system.transport.inner
 
-    def full(source: str, target: str, **options: Any) -> None:
+    def full(copies: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(inner, "get", full)
+    monkeypatch.setattr(inner, "get_many", full)
     with pytest.raises(TransportError, match="No space left") as caught:
         done.fetch(["data"])
     assert caught.value.errno == 28

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gc3.awaiting import ended, gated, reached, run
+from gc3.awaiting import asked, ended, gated, reached, run
 from gc3.standin_backend import StandinSystem, application, resource
 from gc3.test_engine_backends import StandinLrms, made
 from gc3libs import Run
@@ -55,6 +55,20 @@ def test_a_whole_life(there: Any, tmp_path: Path, yard: Path) -> None:
     assert there.cancel_job(app) == "already_finished"
     there.free(app)
     assert not os.path.exists(os.path.dirname(record.ssh_remote_folder))
+
+
+def test_a_thousand_inputs_take_few_messages(there: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tree" / "empty").mkdir(parents=True)
+    for number in range(1000):
+        (tmp_path / "tree" / f"f{number}").write_bytes(b"x" * 1000)
+    there.transport.connect()
+    requests = asked(there.transport.inner, monkeypatch)
+    app = application(["/bin/sh", "-c", "ls t/empty && ls t | wc -l"], tmp_path / "o", inputs=[(tmp_path / "tree", "t")])
+    there.submit_job(app)
+    assert len(requests) < 50, requests
+    ended(there, app)
+    assert there.get_results(app, tmp_path / "o").missing == []
+    assert (tmp_path / "o" / "out.txt").read_text().split() == ["1001"]
 
 
 def test_cancelling_and_another_process(there: Any, tmp_path: Path) -> None:

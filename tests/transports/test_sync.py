@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,8 @@ from jobyard.errors import TransportError
 from jobyard.node import helper_wire as wire
 from jobyard.node import transfer
 from jobyard.testing.watch_suite import NAMES
-from jobyard.transports.base import PathError, PathMissing
+from jobyard.transports import openssh_many, openssh_sync
+from jobyard.transports.base import Copy, PathError, PathMissing
 from jobyard.transports.openssh import OpenSSHTransport
 from jobyard.transports.openssh_sync import Transferred, pull, push
 from transports.sshd import Sshd
@@ -273,6 +275,82 @@ def test_commands_go_on_while_a_file_is_sent(transport: OpenSSHTransport, tmp_pa
     thread.join()
     assert looks > 3
     assert (tmp_path / "to" / "large").stat().st_size == 200_000_000
+
+
+def test_many_files_arrive_though_the_connection_breaks(
+    transport: OpenSSHTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of going up, and of coming down; those that came before the cut are not brought again."""
+    up, down = [], []
+    (tmp_path / "from").mkdir()
+    for number in range(40):
+        source = tmp_path / "from" / f"f{number}"
+        source.write_bytes(os.urandom(100_000))
+        up.append(Copy(str(source), str(tmp_path / "there" / source.name)))
+        down.append(Copy(up[-1].target, str(tmp_path / "back" / source.name)))
+    send_part, sent = transport.send_part, iter(range(1000))
+
+    def cutting(*words: Any) -> bool:
+        if next(sent) == 5:
+            transport.connection.abort()
+        return send_part(*words)
+
+    monkeypatch.setattr(transport, "send_part", cutting)
+    transport.put_many(up)
+    ended: list[str] = []
+    end_file = transfer.Placed._end_file
+
+    def noting(self: transfer.Placed, *words: int) -> None:
+        assert self._entry is not None
+        ended.append(self._targets[int(self._entry[0])].decode())
+        end_file(self, *words)
+        if len(ended) == 7:
+            transport.connection.abort()
+
+    monkeypatch.setattr(transfer.Placed, "_end_file", noting)
+    transport.get_many(down)
+    assert transport.connection.links_made == 3
+    assert len(ended) == len(set(ended)) == 40
+    for name in ("there", "back"):
+        assert tree(tmp_path / name).keys() == tree(tmp_path / "from").keys()
+    for copy in down:
+        assert Path(copy.target).read_bytes() == Path(copy.source).read_bytes()
+
+
+@pytest.mark.parametrize("way", ["put_many", "get_many"])
+def test_among_many_a_long_file_goes_on_and_one_that_grows_is_taken(
+    transport: OpenSSHTransport, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long, log = tmp_path / "long", tmp_path / "log"
+    long.write_bytes(os.urandom(1 << 20) * 40)
+    log.write_bytes(b"line\n" * 100)
+    os.utime(log, ns=(10**18, 10**18))
+    (tmp_path / "to").mkdir()
+    found = long.stat()
+    part = tmp_path / "to" / os.fsdecode(transfer.part_name(b"long", found.st_size, found.st_mtime_ns))
+    part.write_bytes(long.read_bytes()[: 30 << 20])
+    moved: list[int] = []
+    give, take = openssh_sync.give, openssh_sync.take
+
+    def given(transport: Any, arguments: Any, blocks: Any, told: Any, *more: Any) -> Any:
+        return give(transport, arguments, growing(blocks), moved.append, *more)
+
+    def growing(blocks: Iterator[Any]) -> Iterator[Any]:
+        log.write_bytes(b"line\n" * 200)
+        yield from blocks
+
+    def taken(transport: Any, arguments: Any, body: Any, receiver: Any, told: Any, source: Any) -> None:
+        log.write_bytes(b"line\n" * 200)
+        take(transport, arguments, body, receiver, moved.append, source)
+
+    monkeypatch.setattr(openssh_many, "give", given)
+    monkeypatch.setattr(openssh_many, "take", taken)
+    copies = [Copy(str(one), str(tmp_path / "to" / one.name), 0o600) for one in (long, log)]
+    getattr(transport, way)(copies)
+    assert (tmp_path / "to" / "long").read_bytes() == long.read_bytes()
+    assert (tmp_path / "to" / "log").read_bytes() == b"line\n" * 200
+    assert sorted(os.listdir(tmp_path / "to")) == ["log", "long"]
+    assert 10 << 20 <= sum(moved) < 11 << 20
 
 
 # What a host may send -------------------------------------------------------------------------------------------------

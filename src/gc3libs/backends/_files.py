@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from jobyard.fronts import Command
+from jobyard.fronts import Command, Copy, FileKind
 
 from ..exceptions import InvalidValue
 from ..url import Url
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Fetched", "checked_name", "fetch", "peek"]
 
 _CHUNK = 1 << 20
+_FEW = 8  # names that are looked at one by one; for more, or for a pattern, the whole sandbox is listed, in one message
 _GLOB = frozenset("*?[")
 
 
@@ -51,9 +52,28 @@ class _Sandbox:
         self.transport = transport
         self.path = path
         self._real: str | None = None
+        self._tree: Mapping[str, Any] | None = None
+
+    def list_all(self) -> None:
+        """List it now; what lies where is known from then on."""
+        try:
+            self._tree = self.transport.tree(self.path)
+        except FileNotFoundError:  # the job has not begun
+            self._tree = {}
+
+    def _listed(self, name: str) -> bool:
+        """Whether the list says what lies there: no link is on the way."""
+        if self._tree is None:
+            return False
+        ends = (at for at, letter in enumerate(name) if letter == "/")
+        return all((one := self._tree.get(name[:at])) is None or one.kind != FileKind.LINK for at in ends)
 
     def stat(self, name: str) -> Any:
-        """What lies there; None where nothing does, or a link that leads out."""
+        """What lies there; None where nothing does. A link that leads out is told as itself."""
+        if self._tree is not None and self._listed(name):
+            found = self._tree.get(name)
+            if found is None or found.kind != FileKind.LINK:
+                return found
         try:
             found = self.transport.stat(f"{self.path}/{name}", follow=False)
             if found.kind == "link":
@@ -72,25 +92,20 @@ class _Sandbox:
         result = self.transport.run(Command(argv=("readlink", "-f", "--", path)))
         return result.text.removesuffix("\n") if result.returncode == 0 else ""
 
-    def files(self, name: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-        """The files at and below a name ("": all), in order, with what is known of each; links to folders are not walked."""
-        found = self.stat(name) if name else None
-        if name and (found is None or found.kind != "folder" or depth > 200):
-            if found is not None:
-                yield name, found
-            return
-        for entry, one in sorted(self.transport.list(f"{self.path}/{name}".rstrip("/")).items()):
-            if entry in ("", ".", "..") or "/" in entry:
-                continue
-            below = f"{name}/{entry}" if name else entry
-            if one.kind == "folder":
-                yield from self.files(below, depth + 1)
-            elif one.kind == "link":
-                found = self.stat(below)
-                if found is not None:
-                    yield below, found
-            else:
-                yield below, one
+    def files(self, name: str) -> Iterator[tuple[str, Any]]:
+        """The files below a folder of it ("": all), in order, with what is known of each; links to folders are not walked."""
+        if self._tree is not None and self._listed(f"{name}/"):
+            start = f"{name}/" if name else ""
+            below = {one: found for one, found in self._tree.items() if one.startswith(start)}
+        else:
+            tree = self.transport.tree(f"{self.path}/{name}".rstrip("/"))
+            below = {f"{name}/{one}" if name else one: found for one, found in tree.items()}
+        for one in sorted(below, key=lambda path: path.split("/")):
+            if any(part in ("", ".", "..") for part in one.split("/")):
+                continue  # no host has such names
+            found = self.stat(one) if below[one].kind == FileKind.LINK else below[one]
+            if found is not None and (found.kind != FileKind.FOLDER or below[one].kind == FileKind.LINK):
+                yield one, found
 
     def digest(self, name: str) -> str:
         """SHA-256 of a file, in pieces."""
@@ -133,6 +148,9 @@ def fetch(
     """
     place = _Sandbox(transport, sandbox)
     done = Fetched()
+    copies: dict[str, Copy] = {}  # by target: of several outputs for one file, the last is meant
+    if len(outputs) > _FEW or any(not _GLOB.isdisjoint(name) for name in outputs):
+        place.list_all()
     for name, target in outputs.items():
         found = list(_found(place, name, target.path, mapped))
         if not found:
@@ -144,12 +162,13 @@ def fetch(
             if what.kind != "file":
                 done.refused.append(remote)
             elif _wanted(place, remote, what, path, overwrite, changed_only):
-                os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-                transport.get(f"{sandbox}/{remote}", path, mode=what.mode | stat.S_IRUSR | stat.S_IWUSR)
-                os.utime(path, (what.modified_at, what.modified_at))
+                copies[path] = Copy(f"{sandbox}/{remote}", path, what.mode | stat.S_IRUSR | stat.S_IWUSR)
                 done.copied.append(remote)
             else:
                 done.kept.append(remote)
+    for above in dict.fromkeys(map(os.path.dirname, copies)):
+        os.makedirs(above, exist_ok=True)
+    transport.get_many(list(copies.values()))
     return done
 
 

@@ -7,12 +7,12 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jobyard
 from jobyard import fronts
-from jobyard.fronts import Accepted, Answer, Row, Submission
+from jobyard.fronts import Accepted, Answer, Copy, Row, Submission
 
 from .._run import Run
 from ._dialect import PIECES, TAG, HookDialect
@@ -36,20 +36,14 @@ def stage_in(transport: Transport, submission: Submission) -> None:
     """
     asked = json.loads(submission.description.tags[TAG])
     sandbox = f"{submission.folder}/work"
-    made: set[str] = set()
-
-    def folder(path: str) -> None:
-        if path not in made:
-            transport.make_folder(path, parents=True)
-            made.add(path)
-
+    copies: dict[str, Copy] = {}  # by target: of several inputs for one name, the last is meant
+    folders = [sandbox, *(f"{sandbox}/{name}" for name in asked["folders"])]
     try:
-        folder(sandbox)
-        for name in asked["folders"]:
-            folder(f"{sandbox}/{name}")
         for source, name in asked["inputs"]:
-            folder(os.path.dirname(f"{sandbox}/{name}"))
-            _put(transport, source, f"{sandbox}/{name}", folder, f"{sandbox}/{asked['executable']}")
+            _collect(source, f"{sandbox}/{name}", copies, folders, f"{sandbox}/{asked['executable']}")
+        for folder in dict.fromkeys(folders):
+            transport.make_folder(folder, parents=True)
+        transport.put_many(list(copies.values()))
     except FileNotFoundError as error:
         if isinstance(error, jobyard.TransportError):
             raise jobyard.SubmitError(f"the sandbox {sandbox} cannot be written: {error}") from error
@@ -58,18 +52,21 @@ def stage_in(transport: Transport, submission: Submission) -> None:
         raise jobyard.SubmitError(f"the inputs cannot be brought to {sandbox}: {error}") from error
 
 
-def _put(transport: Transport, source: str, target: str, folder: Callable[[str], None], executable: str) -> None:
+def _collect(source: str, target: str, copies: dict[str, Copy], folders: list[str], executable: str) -> None:
+    """The files of an input; and its folders that hold none, which come by themselves."""
     found = os.stat(source)
     if stat.S_ISDIR(found.st_mode):
-        folder(target)
-        with os.scandir(source) as entries:
-            for entry in sorted(entries, key=lambda one: one.name):
-                _put(transport, entry.path, f"{target}/{entry.name}", folder, executable)
+        with os.scandir(source) as listed:
+            entries = sorted(listed, key=lambda one: one.name)
+        if not any(entry.is_file() for entry in entries):
+            folders.append(target)
+        for entry in entries:
+            _collect(entry.path, f"{target}/{entry.name}", copies, folders, executable)
         return
     if not stat.S_ISREG(found.st_mode):
         raise jobyard.SubmitError(f"the input {source!r} is neither a file nor a folder")
     mode = stat.S_IMODE(found.st_mode) | stat.S_IRUSR | stat.S_IWUSR
-    transport.put(source, target, mode=mode | stat.S_IXUSR if target == executable else mode)
+    copies[target] = Copy(source, target, mode | stat.S_IXUSR if target == executable else mode)
 
 
 class HookScheduler(jobyard.CommandScheduler):

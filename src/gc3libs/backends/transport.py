@@ -15,12 +15,13 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
 import jobyard
 from jobyard import fronts
-from jobyard.fronts import Command
+from jobyard.fronts import Command, Copy
 
 from ..exceptions import InvalidValue, TransportError
 from ._words import translated
 
 if TYPE_CHECKING:
+    from jobyard.fronts import FileStat
     from jobyard.fronts import Transport as Inner
 
 __all__ = ["LocalTransport", "SshTransport", "Stat", "Transport"]
@@ -144,9 +145,7 @@ class Transport:
     def stat(self, path: str) -> Stat:
         """What the host tells of a file or folder."""
         with self._told("looking at a file") as inner:
-            found = inner.stat(path)
-        kinds = {"file": _stat.S_IFREG, "folder": _stat.S_IFDIR, "link": _stat.S_IFLNK}
-        return Stat(kinds.get(str(found.kind), 0) | found.mode, found.size_bytes, found.modified_at, found.uid)
+            return _as_stat(inner.stat(path))
 
     def listdir(self, path: str) -> list[str]:
         """The names in a folder, in order."""
@@ -206,9 +205,7 @@ class Transport:
                 return
             raise TransportError(f"{source!r} is not there", errno=2, transient=False) from None
         if _stat.S_ISDIR(found.st_mode):
-            self.makedirs(destination)
-            for name in sorted(os.listdir(source)):
-                self.put(f"{source}/{name}", f"{destination}/{name}", ignore_nonexisting, overwrite, changed_only)
+            self._put_folder(source, destination, overwrite, changed_only)
             return
         if self.isdir(destination):
             destination = f"{destination}/{os.path.basename(source)}"
@@ -227,8 +224,7 @@ class Transport:
                 return
             raise TransportError(f"{source!r} is not there", errno=2, transient=False)
         if _stat.S_ISDIR(found.st_mode):
-            os.makedirs(destination, exist_ok=True)
-            for name in self.listdir(source):
+            for name in self._get_folder(source, destination, overwrite, changed_only):
                 self.get(f"{source}/{name}", f"{destination}/{name}", ignore_nonexisting, overwrite, changed_only)
             return
         if os.path.isdir(destination):
@@ -241,6 +237,73 @@ class Transport:
             with self._told("fetching a file") as inner:
                 inner.get(source, os.path.abspath(destination), mode=_stat.S_IMODE(found.st_mode))
                 os.utime(destination, (found.st_mtime, found.st_mtime))
+
+    def _put_folder(self, source: str, destination: str, overwrite: bool, changed_only: bool) -> None:
+        """All that is in a folder, in a few messages; links are read as what they lead to."""
+        there = self._tree(destination)
+        folders, copies = [destination], []
+        todo = [(os.path.abspath(source), "")]
+        while todo:
+            folder, prefix = todo.pop()
+            for name in sorted(os.listdir(folder)):
+                path, below = f"{folder}/{name}", f"{prefix}{name}"
+                found = os.stat(path)
+                old = there.get(below)
+                if _stat.S_ISDIR(found.st_mode):
+                    if old is None or not _stat.S_ISDIR(old.st_mode):
+                        folders.append(f"{destination}/{below}")
+                    todo.append((path, f"{below}/"))
+                    continue
+                if old is not None and _stat.S_ISDIR(old.st_mode):
+                    below = f"{below}/{name}"
+                    old = there.get(below)
+                if old is not None and _stat.S_ISLNK(old.st_mode):
+                    old = self._stat(f"{destination}/{below}")
+                if old is None or _wanted(Stat(0, found.st_size, found.st_mtime, 0), old, overwrite, changed_only):
+                    copies.append(Copy(path, f"{destination}/{below}", _stat.S_IMODE(found.st_mode)))
+        for one in folders:
+            self.makedirs(one)
+        with self._told("sending files") as inner:
+            inner.put_many(copies)
+
+    def _get_folder(self, source: str, destination: str, overwrite: bool, changed_only: bool) -> list[str]:
+        """As ``_put_folder``; the names of links, which are left to be fetched one by one."""
+        copies, links = [], []
+        os.makedirs(destination, exist_ok=True)
+        for name, found in sorted(self._tree(source).items()):
+            if any(part in ("", ".", "..") for part in name.split("/")):
+                continue  # no host has such names
+            target = os.path.abspath(f"{destination}/{name}")
+            if _stat.S_ISDIR(found.st_mode):
+                os.makedirs(target, exist_ok=True)
+                continue
+            if not _stat.S_ISREG(found.st_mode):
+                links.append(name)
+                continue
+            if os.path.isdir(target):
+                target = f"{target}/{os.path.basename(name)}"
+            try:
+                here = os.stat(target)
+            except FileNotFoundError:
+                here = None
+            if here is None or _wanted(found, Stat(0, here.st_size, here.st_mtime, 0), overwrite, changed_only):
+                copies.append(Copy(f"{source}/{name}", target, _stat.S_IMODE(found.st_mode)))
+        with self._told("fetching files") as inner:
+            inner.get_many(copies)
+        return links
+
+    def _tree(self, folder: str) -> dict[str, Stat]:
+        """All below a folder of the host; nothing where it is not there."""
+        with self._told("listing a folder") as inner:
+            try:
+                return {name: _as_stat(found) for name, found in inner.tree(folder).items()}
+            except FileNotFoundError:
+                return {}
+
+
+def _as_stat(found: FileStat) -> Stat:
+    kinds = {"file": _stat.S_IFREG, "folder": _stat.S_IFDIR, "link": _stat.S_IFLNK}
+    return Stat(kinds.get(str(found.kind), 0) | found.mode, found.size_bytes, found.modified_at, found.uid)
 
 
 def _wanted(source: Stat, target: Stat, overwrite: bool, changed_only: bool) -> bool:

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ..errors import TransportError
@@ -248,6 +248,12 @@ class LocalTransport:
                     write_all(writer, chunk)
 
     def put_many(self, copies: Sequence[Copy]) -> None:
+        self._many(copies, self.put)
+
+    def get_many(self, copies: Sequence[Copy]) -> None:
+        self._many(copies, self.get)
+
+    def _many(self, copies: Sequence[Copy], copy_one: Callable[..., None]) -> None:
         from ..node.transfer import make_folders  # here: most programs never need it
 
         self._check_open()
@@ -261,7 +267,7 @@ class LocalTransport:
                     found = os.stat(copy.source)
                 with told(self.name, "make the folder", folder := os.path.dirname(copy.target)):
                     make_folders(os.fsencode(folder))
-                self.put(copy.source, copy.target, mode=copy.mode)
+                copy_one(copy.source, copy.target, mode=copy.mode)
                 with told(self.name, "write", copy.target):
                     os.utime(copy.target, ns=(found.st_mtime_ns, found.st_mtime_ns))
             except PathError as error:
@@ -270,9 +276,6 @@ class LocalTransport:
                 failed = failed or error
         if failed is not None:
             raise failed
-
-    def get_many(self, copies: Sequence[Copy]) -> None:
-        self.put_many(copies)
 
     def write_file(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         self._check_open()
