@@ -1,9 +1,10 @@
 """Ask the resident that serves HyperQueue to this user one question, and start it where it is not there.
 
-    PYTHON -I -S ask.py ROOM [--join SERVER_DIR] [--cores N] [--idle SECONDS] < QUESTION > ANSWER
+    PYTHON -I -S ask.py ROOM [--join SERVER_DIR] [--cores N] [--idle SECONDS] [--question QUESTION] > ANSWER
 
-Question and answer are one JSON object each (resident.py lists them). The exit code is 0 for any answer, 3 where nobody could be
-asked; ``{"error": TEXT}`` says why. Standard library only: it runs once for each command of the dialect, and must be quick.
+Question and answer are one JSON object each (resident.py lists them); without the option, standard input is the question. The exit
+code is 0 for any answer, 3 where nobody could be asked; ``{"error": TEXT}`` says why. Standard library only: it runs once for each
+command of the dialect, and must be quick.
 
 ROOM is a folder of the user's own, on a local file system, one for each HyperQueue server:
 
@@ -28,7 +29,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["ACCEPTED_S", "RoomError", "connect", "held", "listen", "main", "make_room", "receive", "send", "servers"]
+__all__ = ["ACCEPTED_S", "OWN", "RoomError", "connect", "held", "listen", "main", "make_room", "receive", "send", "servers"]
 
 READY_S = 45.0  # a resident has started within; the bindings are loaded in 0.4 s on an idle machine
 ACCEPTED_S = 10.0  # a question is sent, or an answer begins to be read, within
@@ -36,6 +37,8 @@ PAUSE_S = 0.02
 MOST_BYTES = 1 << 28
 # What the resident's jobs may see of whoever happened to start it: nothing but what a login gives.
 KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR")
+OWN = ("PYTHONPATH",)  # where the package may lie; the resident takes it out of its environment before anything else
+MOST_LOGGED = 1 << 20  # bytes
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -193,13 +196,15 @@ def _start(room: str, options: dict[str, str]) -> int:
     make_room(room)
     source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from jobyard.schedulers.hyperqueue.resident import main; main()"
-    words = [sys.executable, "-I", "-c", program, source, room]
+    words = [sys.executable, "-P", "-c", program, source, room]
     for name, value in options.items():
         words += [f"--{name}", value]
-    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+    environment = {name: os.environ[name] for name in (*KEPT, *OWN) if name in os.environ}
     environment["PATH"] = PATH
     ready, theirs = os.pipe()
     with open(os.path.join(room, "log"), "ab", opener=_private) as log:
+        if log.tell() > MOST_LOGGED:
+            log.truncate(0)
         process = subprocess.Popen(
             [*words, "--ready", str(theirs)],
             stdin=subprocess.DEVNULL,
@@ -236,7 +241,8 @@ def main() -> None:
     options = {rest[at].removeprefix("--"): rest[at + 1] for at in range(0, len(rest), 2)}
     code = 0
     try:
-        question = json.load(sys.stdin)
+        text = options.pop("question", None)
+        question = json.loads(sys.stdin.read() if text is None else text)
         answer = ask(room, question, options)
     except (RoomError, OSError, ValueError) as error:
         code, answer = 3, {"error": str(error)}

@@ -28,6 +28,7 @@ __all__ = ["HINT", "HyperQueueDialect"]
 
 HINT = "install HyperQueue's Python package beside jobyard: pip install 'jobyard[hyperqueue]'"
 MOST_ACTED_ON = 5000
+MOST_IN_A_WORD = 100_000  # Linux takes 131,072 bytes in one word of a command line; more goes by standard input
 PRIORITIES = range(-(1 << 31), 1 << 31)  # an i32 in HyperQueue
 _SHELL_ID = 'export JOBYARD_HYPERQUEUE_ID="$JOBYARD_HYPERQUEUE_SERVER-$HQ_JOB_ID"'
 _VERSION = "from importlib.metadata import version; print(version('hyperqueue'))"
@@ -98,8 +99,10 @@ class HyperQueueDialect:
         )
 
     def _ask(self, what: str, **question: Any) -> Command:
-        data = json.dumps({"ask": what, **question}).encode("ascii")
-        return Command(argv=self._argv, stdin=data, timeout_s=60.0)
+        text = json.dumps({"ask": what, **question})
+        if len(text) <= MOST_IN_A_WORD:
+            return Command(argv=(*self._argv, "--question", text), timeout_s=60.0)
+        return Command(argv=self._argv, stdin=text.encode("ascii"), timeout_s=60.0)
 
     # Submission
 
@@ -221,7 +224,7 @@ class HyperQueueDialect:
         return SiteLimits()
 
     def version_command(self) -> Command:
-        return Command(argv=(self._python, "-I", "-c", _VERSION))
+        return Command(argv=(self._python, "-P", "-c", _VERSION))
 
     def parse_version(self, result: Result) -> str:
         words = result.text.split()

@@ -30,7 +30,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .ask import ACCEPTED_S, listen, make_room, peer_uid, receive, send, servers
+from .ask import ACCEPTED_S, OWN, listen, make_room, peer_uid, receive, send, servers
 from .bindings import Bindings, HyperQueueError, TaskRequest
 from .records import Entry, Records
 from .seal import Stranger, seal
@@ -314,6 +314,8 @@ def main() -> None:
     parser.add_argument("--ready", type=int)
     options = parser.parse_args()
     os.umask(0o077)
+    for name in OWN:
+        os.environ.pop(name, None)
     code = 0
     try:
         code = _run(options)
