@@ -304,7 +304,8 @@ def test_bulk_ids(session: Shared, folder: Path, begin: int, end: int, step: int
     """ST_GET_NUM_JOBIDS: one id for each index, in their order, each with a task's suffix."""
     jobs = session.runBulkJobs(shell(folder, "exit $JOBYARD_TASK_INDEX"), begin, end, step)
     assert len(jobs) == len(indices)
-    assert [session.wait(job, PATIENCE_S).exitStatus for job in jobs] == indices
+    told = [session.wait(job, PATIENCE_S) for job in jobs]
+    assert [(info.hasExited, info.exitStatus) for info in told] == [(True, index) for index in indices]
 
 
 @pytest.mark.parametrize("given", [(0, 2, 1), (-1, 2, 1), (1, 2, 0), (3, 1, 1), (3, 1, -1), ("1", 2, 1), (1, 2.5, 1)])

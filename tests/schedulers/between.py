@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -234,16 +235,25 @@ def follow(commands: Commands, contact: str, clients: int, jobs_each: int, wait_
     return asked
 
 
-def lateness_s(session: Session, tmp_path: Path, times: int) -> list[float]:
-    """How long after a job's last act its end is known, so many times."""
-    late_s = []
+_STAMP = "import sys, time; time.sleep(0.3); open(sys.argv[1], 'w').write(repr(time.time()))"
+
+
+def assert_told_at_once(session: Session, tmp_path: Path, times: int) -> None:
+    """The median from a job's last act to the end of wait(): under 0.2 s.
+
+    On a machine that others keep busy every process waits for its turn: beside each job a child of ours ends, and how late that is
+    known says how busy the machine is. On the way from a job's end to wait() four wait so, one after the other: the shepherd, the
+    thread that reads its receipt, the disk, and the caller.
+    """
+    late_s, child_s = [], []
     for n in range(times):
-        stamp = tmp_path / f"end.{n}"
-        program = "import sys, time; time.sleep(0.3); open(sys.argv[1], 'w').write(repr(time.time()))"
-        job = session.submit([sys.executable, "-c", program, stamp])
+        stamp, other = tmp_path / f"end.{n}", tmp_path / f"child.{n}"
+        job = session.submit([sys.executable, "-c", _STAMP, stamp])
         assert job.wait(LIMIT_S).success
         late_s.append(time.time() - float(stamp.read_text()))
-    return late_s
+        subprocess.run([sys.executable, "-c", _STAMP, other], check=True)
+        child_s.append(time.time() - float(other.read_text()))
+    assert statistics.median(late_s) < max(0.2, 5 * statistics.median(child_s)), (late_s, child_s)
 
 
 # Crashes --------------------------------------------------------------------------------------------------------------------------

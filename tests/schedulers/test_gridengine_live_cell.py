@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -27,10 +26,10 @@ from schedulers.between import (
     assert_lost_answer,
     assert_no_answer_changes_nothing,
     assert_thousand_are_one,
+    assert_told_at_once,
     begun,
     follow,
     found,
-    lateness_s,
     put_between,
     reached,
 )
@@ -308,10 +307,7 @@ def test_twenty_processes_ask_no_more_than_one(commands: Commands, yard: Path) -
 
 def test_the_end_of_a_job_is_told_at_once(session: Session, tmp_path: Path) -> None:
     """By its receipt: libdrmaa tells it after 0.7 s, because Grid Engine's daemons look once a second."""
-    late = lateness_s(session, tmp_path, 9)
-    # The median on a quiet machine; on one that tests keep busy, others are run between the end and the news of it.
-    assert statistics.quantiles(late, n=4)[0] < 0.2, late
-    assert statistics.median(late) < 0.7, late
+    assert_told_at_once(session, tmp_path, 9)
 
 
 # Crashes -----------------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def features(contact: str, session: Session) -> conformance.Features:
         deadline_s=120,
         poll_s=10,
         cancel_grace_s=15,
-        walltime_s=2,
+        walltime_s=5,  # a node that is busy takes seconds to begin, and what it has not begun gets no signal
         walltime_late_s=15,
         many=200,
         whole={"native": ("-append", f"request_yard{WORKER % 4} = 1")},  # up.sh gives the machine one of each

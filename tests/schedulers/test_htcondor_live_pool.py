@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -28,10 +27,10 @@ from schedulers.between import (
     assert_lost_answer,
     assert_no_answer_changes_nothing,
     assert_thousand_are_one,
+    assert_told_at_once,
     begun,
     follow,
     found,
-    lateness_s,
     put_between,
     reached,
 )
@@ -382,8 +381,7 @@ def test_several_processes_ask_no_more_than_one(commands: Commands, yard: Path) 
 
 def test_the_end_of_a_job_is_told_at_once(session: Session, tmp_path: Path) -> None:
     """By its receipt."""
-    late = lateness_s(session, tmp_path, 7)
-    assert statistics.median(late) < 0.2, late
+    assert_told_at_once(session, tmp_path, 7)
 
 
 # Crashes -----------------------------------------------------------------------------------------------------------------------

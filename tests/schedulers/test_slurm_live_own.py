@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import stat
-import statistics
 import subprocess
 import sys
 import time
@@ -16,17 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from faults.test_kill_client import kill_and_count
 from jobyard import Cause, JobState, Session
 from jobyard.job import By
 from jobyard.schedulers.slurm import SlurmScheduler
 from jobyard.testing import jobs
 from jobyard.testing.conformance.support import eventually
+from schedulers.between import assert_killed_clients_lose_nothing, assert_told_at_once
+from schedulers.live import CONTACT, only_on
 
-if os.environ.get("JOBYARD_BED", "").partition("-")[0] != "slurm":
-    pytest.skip("testbeds/as_user.sh slurm runs these", allow_module_level=True)
+only_on("slurm")
 
-CONTACT = os.environ.get("JOBYARD_BED_CONTACT", "slurm")
 LIMIT_S = 60.0
 
 
@@ -203,15 +201,9 @@ def test_a_thousand_like_jobs_are_one_sbatch(session: Session) -> None:
     session.wait_all(many, timeout=2 * LIMIT_S)
 
 
-def test_an_end_is_told_at_once(session: Session) -> None:
+def test_an_end_is_told_at_once(session: Session, yard: Path) -> None:
     """By its receipt, not by a poll."""
-    late_s = []
-    for _ in range(9):
-        job = session.submit(["/bin/sleep", "0.3"])
-        ending = job.wait(timeout=LIMIT_S).check()
-        assert ending.ended_at is not None
-        late_s.append(time.time() - ending.ended_at)
-    assert statistics.median(late_s) < 0.2, late_s
+    assert_told_at_once(session, yard, 9)
 
 
 CLIENT = """
@@ -303,14 +295,10 @@ def test_an_outage_changes_nothing_and_is_told(yard: Path, monkeypatch: pytest.M
 
 
 def test_the_client_is_killed_around_submission(yard: Path) -> None:
-    with Session(CONTACT) as session:
-        contact = session.contact
-    kill_and_count(contact, yard, 6, 1)
+    assert_killed_clients_lose_nothing(CONTACT, yard, 6, 1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 def test_the_client_is_killed_around_submission_at_length(yard: Path, seed: int) -> None:
-    with Session(CONTACT) as session:
-        contact = session.contact
-    kill_and_count(contact, yard, 10, seed)
+    assert_killed_clients_lose_nothing(CONTACT, yard, 10, seed)
