@@ -21,6 +21,7 @@ from jobyard.testing import jobs
 from jobyard.testing.conformance.support import eventually
 from schedulers.between import (
     FAULTS,
+    LIMIT_S,
     Commands,
     assert_killed_clients_lose_nothing,
     assert_lost_answer,
@@ -84,9 +85,9 @@ def shown(job: Job) -> str:
 def test_exit_codes_that_grid_engine_takes_for_its_own(session: Session, code: int) -> None:
     """99 would run the job again without end, and 100 keep it in the queue for ever."""
     job = session.submit(jobs.exit_with(code), rerunnable=True)
-    ending = job.wait(60)
+    ending = job.wait(LIMIT_S)
     assert (ending.exit_code, ending.cause, ending.attempts) == (code, Cause.EXITED, 1)
-    eventually(lambda: not shown(job), 30, "Grid Engine lets go of the job")
+    eventually(lambda: not shown(job), LIMIT_S, "Grid Engine lets go of the job")
 
 
 def test_a_job_that_cannot_be_started_is_not_left_in_the_queue(session: Session) -> None:
@@ -96,12 +97,12 @@ def test_a_job_that_cannot_be_started_is_not_left_in_the_queue(session: Session)
     away = work / job.token[:2] / job.token
     away.rename(work / "away")
     session.release([job])
-    ending = job.wait(60)
+    ending = job.wait(LIMIT_S)
     assert (ending.state, ending.cause, ending.aborted) == (JobState.FAILED, Cause.NOT_STARTED, True)
     assert "No such file or directory" in ending.message
     assert not shown(job)
     other.release()
-    assert other.wait(60).success
+    assert other.wait(LIMIT_S).success
 
 
 def test_somebody_elses_job_in_the_error_state_is_left_alone(session: Session, tmp_path: Path) -> None:
@@ -109,10 +110,10 @@ def test_somebody_elses_job_in_the_error_state_is_left_alone(session: Session, t
     argv = ["qsub", "-terse", "-b", "y", "-wd", str(tmp_path / "nowhere"), "-o", "/dev/null", "-j", "y", "/bin/true"]
     native_id = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
     try:
-        eventually(lambda: "can't chdir" in told(native_id), 30, "it is in the error state")
+        eventually(lambda: "can't chdir" in told(native_id), LIMIT_S, "it is in the error state")
         job = session.attach(native_id)
         reached(session, job, JobState.HELD)
-        eventually(lambda: job.reason and "can't chdir" in job.reason, 30, "the reason")
+        eventually(lambda: job.reason and "can't chdir" in job.reason, LIMIT_S, "the reason")
         assert job.by is By.SYSTEM
         assert shown(job)
     finally:
@@ -123,14 +124,14 @@ def test_a_job_that_is_deleted_by_hand(session: Session, tmp_path: Path) -> None
     """For Grid Engine that is as if the job had killed itself: no receipt, signal 9."""
     job = begun(session, tmp_path)
     subprocess.run(["qdel", job.native_id or ""], capture_output=True, check=True)
-    ending = job.wait(60)
+    ending = job.wait(LIMIT_S)
     assert (ending.state, ending.signal) == (JobState.FAILED, "SIGKILL")
     assert ending.usage.native["failed"].startswith("100")
 
 
 def test_a_limit_explains_the_ending(session: Session) -> None:
     """No receipt: KILL comes at once. Accounting says that a limit was passed, and the job's requests which."""
-    ending = session.submit(jobs.sleep(60), walltime=1).wait(60)
+    ending = session.submit(jobs.sleep(60), walltime=1).wait(LIMIT_S)
     assert (ending.state, ending.cause, ending.signal) == (JobState.FAILED, Cause.WALLTIME, "SIGKILL")
     assert "h_rt" in ending.message
     assert ending.usage.native["category"].endswith("h_rt=1")
@@ -153,12 +154,12 @@ def test_who_holds_a_job(session: Session, tmp_path: Path) -> None:
     held = session.submit(jobs.succeed(), hold=True)
     both = session.submit(jobs.succeed(), hold=True, after=[(first, "any")])
     for job, by in ((after, By.SYSTEM), (later, By.SYSTEM), (held, By.USER), (both, By.BOTH)):
-        eventually(functools.partial(is_held, job, by), 30, f"{job.native_id} is held by {by}")
+        eventually(functools.partial(is_held, job, by), LIMIT_S, f"{job.native_id} is held by {by}")
     both.release()
-    eventually(lambda: both.by is By.SYSTEM, 30, "only the other job holds it")
+    eventually(lambda: both.by is By.SYSTEM, LIMIT_S, "only the other job holds it")
     (tmp_path / "gate").touch()
-    assert after.wait(60).success
-    assert both.wait(60).success
+    assert after.wait(LIMIT_S).success
+    assert both.wait(LIMIT_S).success
 
 
 # Resources -----------------------------------------------------------------------------------------------------------------
@@ -166,14 +167,14 @@ def test_who_holds_a_job(session: Session, tmp_path: Path) -> None:
 
 def test_slots_are_given_by_a_parallel_environment(session: Session, tmp_path: Path) -> None:
     job = session.submit(jobs.shell('echo "$NSLOTS $PE" >"$1"', tmp_path / "seen"), processes=1, cores=3)
-    job.wait(60).check()
+    job.wait(LIMIT_S).check()
     assert (tmp_path / "seen").read_text() == "3 smp\n"
 
 
 def test_memory_is_a_limit_of_each_slot(session: Session, tmp_path: Path) -> None:
     """h_vmem becomes a limit of address space, of all slots on the node together."""
     script = jobs.shell('ulimit -v >"$1"', tmp_path / "seen")
-    session.submit(script, memory="512MiB", cores=2).wait(60).check()
+    session.submit(script, memory="512MiB", cores=2).wait(LIMIT_S).check()
     assert (tmp_path / "seen").read_text() == f"{512 * 1024}\n"
 
 
@@ -231,7 +232,7 @@ def test_an_array_of_ten_thousand_over_a_limit_stays_one(commands: Commands, ses
     before = commands.calls("qdel ")
     session.cancel(tasks)
     assert commands.calls("qdel ") - before == 1
-    assert all(ending.state is JobState.CANCELLED for ending in session.wait_all(tasks, timeout=120))
+    assert all(ending.state is JobState.CANCELLED for ending in session.wait_all(tasks, timeout=LIMIT_S))
 
 
 def test_parts_of_an_array_run_as_one(commands: Commands, session: Session, tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_parts_of_an_array_run_as_one(commands: Commands, session: Session, tmp_
     script = jobs.shell('echo "$JOBYARD_TASK_INDEX $SGE_TASK_ID" >"$1.$JOBYARD_TASK_INDEX"', tmp_path / "seen")
     indices = [*range(3, 30, 3), 100, 107]
     array = session.submit_array(script, indices, max_running=6)
-    assert all(ending.success for ending in session.wait_all(list(array), timeout=120))
+    assert all(ending.success for ending in session.wait_all(list(array), timeout=LIMIT_S))
     assert commands.calls("qsub ") == 3
     for index in indices:
         assert (tmp_path / f"seen.{index}").read_text() == f"{index} {index}\n"
@@ -276,7 +277,7 @@ def test_accounting_that_is_late(commands: Commands, session: Session) -> None:
     commands.fault(
         f'echo >> {count}\n[ "$(wc -l < {count})" -gt 3 ] || {{ echo "error: job id $2 not found" >&2; exit 1; }}\n', "qacct"
     )
-    ending = session.submit(jobs.sleep(60), walltime=1).wait(90)
+    ending = session.submit(jobs.sleep(60), walltime=1).wait(LIMIT_S)
     assert ending.cause is Cause.WALLTIME
 
 
@@ -284,10 +285,10 @@ def test_accounting_that_is_away_for_a_while(commands: Commands, session: Sessio
     commands.fault("echo 'sh: disk full' >&2; exit 2\n", "qacct")
     job = begun(session, tmp_path)
     subprocess.run([real("qdel"), job.native_id or ""], capture_output=True, check=True)
-    eventually(lambda: commands.calls("qacct") >= 2, 60, "accounting is asked")
+    eventually(lambda: commands.calls("qacct") >= 2, LIMIT_S, "accounting is asked")
     assert not job.state.final
     commands.clear()
-    assert job.wait(60).signal == "SIGKILL"
+    assert job.wait(LIMIT_S).signal == "SIGKILL"
 
 
 # Cost --------------------------------------------------------------------------------------------------------------------------

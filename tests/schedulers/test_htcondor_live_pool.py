@@ -22,6 +22,7 @@ from jobyard.testing import jobs
 from jobyard.testing.conformance.support import eventually
 from schedulers.between import (
     FAULTS,
+    LIMIT_S,
     Commands,
     assert_killed_clients_lose_nothing,
     assert_lost_answer,
@@ -77,13 +78,13 @@ def test_a_job_that_cannot_be_started_is_not_left_in_the_queue(session: Session)
     work = Path(os.environ["JOBYARD_WORK_DIR"]) / f"jobyard-{os.getuid()}"
     (work / job.token[:2] / job.token).rename(work / "away")
     session.release([job])
-    ending = job.wait(240)
+    ending = job.wait(LIMIT_S)
     assert (ending.state, ending.cause, ending.aborted) == (JobState.FAILED, Cause.SHEPHERD, True)
     assert ending.message.startswith("held ")
     assert "No such file or directory" in ending.message
-    eventually(lambda: not attribute(job, "JobStatus"), 30, "it has left the queue")
+    eventually(lambda: not attribute(job, "JobStatus"), LIMIT_S, "it has left the queue")
     other.release()
-    assert other.wait(240).success
+    assert other.wait(LIMIT_S).success
 
 
 def test_somebody_elses_held_job_is_left_alone(session: Session, tmp_path: Path) -> None:
@@ -94,25 +95,25 @@ def test_somebody_elses_held_job_is_left_alone(session: Session, tmp_path: Path)
     try:
         job = session.attach(native_id)
         reached(session, job, JobState.HELD)
-        eventually(lambda: job.reason and "/no/such/program" in job.reason, 30, "the reason")
+        eventually(lambda: job.reason and "/no/such/program" in job.reason, LIMIT_S, "the reason")
         assert job.by is By.SYSTEM
         assert attribute(job, "JobStatus") == "5"
     finally:
         condor("condor_rm", native_id)
-    assert job.wait(240).state is JobState.CANCELLED
+    assert job.wait(LIMIT_S).state is JobState.CANCELLED
 
 
 def test_a_job_that_is_removed_by_hand(session: Session, tmp_path: Path) -> None:
     job = begun(session, tmp_path)
     condor("condor_rm", job.native_id or "")
-    ending = job.wait(240)
+    ending = job.wait(LIMIT_S)
     assert (ending.state, ending.cause, ending.signal) == (JobState.CANCELLED, Cause.CANCELLED, "SIGTERM")
     assert "via condor_rm" in ending.message
 
 
 def test_a_limit_that_holds_a_job_ends_it(session: Session) -> None:
     """HTCondor's own limit would leave it held for ever. (allowed_execute_duration, code 47, does not take effect reliably.)"""
-    ending = session.submit(jobs.sleep(120), attributes={"htcondor.allowed_job_duration": "3"}).wait(180)
+    ending = session.submit(jobs.sleep(120), attributes={"htcondor.allowed_job_duration": "3"}).wait(LIMIT_S)
     assert (ending.state, ending.cause) == (JobState.FAILED, Cause.WALLTIME)
     assert ending.message.startswith("held 46: ")
 
@@ -120,33 +121,33 @@ def test_a_limit_that_holds_a_job_ends_it(session: Session) -> None:
 def test_a_job_that_is_vacated_runs_no_second_time(session: Session, tmp_path: Path) -> None:
     """HTCondor would run it again; nothing in it forbids that."""
     job = session.submit(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"))
-    eventually((tmp_path / "begun").exists, 60, "it has begun")
+    eventually((tmp_path / "begun").exists, LIMIT_S, "it has begun")
     condor("condor_vacate_job", job.native_id or "")
-    ending = job.wait(240)
+    ending = job.wait(LIMIT_S)
     assert (ending.state, ending.cause, ending.signal, ending.attempts) == (JobState.FAILED, Cause.REQUEUED, "SIGTERM", 1)
     assert len((tmp_path / "begun").read_text().splitlines()) == 1
 
 
 def test_a_rerunnable_job_that_is_vacated_runs_again(session: Session, tmp_path: Path) -> None:
     job = session.submit(jobs.gated(tmp_path / "gate", 4, begun=tmp_path / "begun"), rerunnable=True)
-    eventually((tmp_path / "begun").exists, 60, "it has begun")
+    eventually((tmp_path / "begun").exists, LIMIT_S, "it has begun")
     condor("condor_vacate_job", job.native_id or "")
-    eventually(lambda: len((tmp_path / "begun").read_text().splitlines()) == 2, 90, "it has begun again")
+    eventually(lambda: len((tmp_path / "begun").read_text().splitlines()) == 2, LIMIT_S, "it has begun again")
     assert not job.state.final
     (tmp_path / "gate").touch()
-    ending = job.wait(240)
+    ending = job.wait(LIMIT_S)
     assert (ending.exit_code, ending.attempts) == (4, 2)
 
 
 def test_a_deadline_ends_a_job_that_waits(session: Session) -> None:
     job = session.submit(jobs.succeed(), begin_at=time.time() + 3600, deadline_at=time.time() + 2)
-    ending = job.wait(240)
+    ending = job.wait(LIMIT_S)
     assert (ending.state, ending.cause, ending.aborted) == (JobState.FAILED, Cause.WALLTIME, True)
     assert ending.message == "deadline: its deadline has passed"
 
 
 def test_core_dumps_are_made_where_a_job_says_how_large_they_may_be(session: Session, tmp_path: Path) -> None:
-    ending = session.submit(jobs.dump_core(), directory=tmp_path, core_size="100MB").wait(240)
+    ending = session.submit(jobs.dump_core(), directory=tmp_path, core_size="100MB").wait(LIMIT_S)
     assert ending.signal == "SIGABRT"
     pattern = Path("/proc/sys/kernel/core_pattern").read_text()
     assert ending.core_dumped or pattern.startswith("|"), pattern
@@ -171,11 +172,11 @@ def test_who_holds_a_job_and_why_it_waits(session: Session) -> None:
     both = session.submit(jobs.succeed(), hold=True, begin_at=time.time() + 3600)
     large = session.submit(jobs.succeed(), cores=100_000)
     for job, by in ((later, By.SYSTEM), (held, By.USER), (both, By.BOTH)):
-        eventually(functools.partial(is_held, job, by), 30, f"{job.native_id} is held by {by}")
-    eventually(lambda: large.reason, 120, "the negotiator's word")
+        eventually(functools.partial(is_held, job, by), LIMIT_S, f"{job.native_id} is held by {by}")
+    eventually(lambda: large.reason, LIMIT_S, "the negotiator's word")
     assert (later.reason or "").startswith("not before ")
     both.release()
-    eventually(lambda: both.by is By.SYSTEM, 30, "only the clock holds it")
+    eventually(lambda: both.by is By.SYSTEM, LIMIT_S, "only the clock holds it")
     with pytest.raises(WrongState):
         later.release()
 
@@ -184,14 +185,14 @@ def test_a_job_is_suspended_the_moment_it_begins(session: Session, tmp_path: Pat
     """HTCondor says yes, and forgets it; it is told again."""
     for n in range(4):
         job = session.submit(jobs.gated(tmp_path / f"gate{n}", begun=tmp_path / f"begun{n}"))
-        eventually((tmp_path / f"begun{n}").exists, 60, "it has begun")
+        eventually((tmp_path / f"begun{n}").exists, LIMIT_S, "it has begun")
         reached(session, job, JobState.RUNNING)
         job.suspend()
         assert attribute(job, "JobStatus") == "7"
         job.resume()
         assert attribute(job, "JobStatus") == "2"
         (tmp_path / f"gate{n}").touch()
-        assert job.wait(240).success
+        assert job.wait(LIMIT_S).success
 
 
 # Resources -----------------------------------------------------------------------------------------------------------------
@@ -242,10 +243,10 @@ def test_a_work_folder_with_a_strange_name(yard: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("JOBYARD_WORK_DIR", str(work))
     with Session(CONTACT) as session:
         job = session.submit(jobs.shell("echo out; exit 3"))
-        assert job.wait(240).exit_code == 3
+        assert job.wait(LIMIT_S).exit_code == 3
         assert Path(job.stdout_path or "").read_text() == "out\n"
         array = session.submit_array(jobs.exit_by_index(), [4, 9])
-        assert [ending.exit_code for ending in array.wait(240)] == [3, 8]
+        assert [ending.exit_code for ending in array.wait(LIMIT_S)] == [3, 8]
 
 
 # Arrays and limits of the site -----------------------------------------------------------------------------------------------
@@ -261,23 +262,23 @@ def test_an_array_over_the_limit_stays_one(commands: Commands, session: Session)
     before = commands.calls("condor_rm ")
     session.cancel(tasks)
     assert commands.calls("condor_rm ") - before == 3, "2,000 ids in one command"
-    assert all(ending.state is JobState.CANCELLED for ending in session.wait_all(tasks, timeout=120))
+    assert all(ending.state is JobState.CANCELLED for ending in session.wait_all(tasks, timeout=LIMIT_S))
 
 
 def test_a_capped_array_waits_outside_the_queue(session: Session, tmp_path: Path) -> None:
     array = session.submit_array(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"), range(10, 16), max_running=2)
     for task in array[:2]:
         reached(session, task, JobState.RUNNING)
-    eventually(lambda: array[5].reason == "as many run as may at a time", 60, "why the last waits")
+    eventually(lambda: array[5].reason == "as many run as may at a time", LIMIT_S, "why the last waits")
     assert [task.state for task in array[2:]] == [JobState.QUEUED] * 4
     with pytest.raises(ControlError, match="not in the queue yet; cancel the whole array"):
         array[3].cancel()
     with pytest.raises(WrongState, match="capped array"):
         array[4].hold()
     session.cancel(array[2:])
-    assert {ending.state for ending in session.wait_all(array[2:], timeout=60)} == {JobState.CANCELLED}
+    assert {ending.state for ending in session.wait_all(array[2:], timeout=LIMIT_S)} == {JobState.CANCELLED}
     (tmp_path / "gate").touch()
-    assert [ending.success for ending in session.wait_all(array[:2], timeout=120)] == [True] * 2
+    assert [ending.success for ending in session.wait_all(array[:2], timeout=LIMIT_S)] == [True] * 2
     assert len((tmp_path / "begun").read_text().splitlines()) == 2
 
 
@@ -285,11 +286,11 @@ def test_a_capped_array_is_cancelled_whole(session: Session, tmp_path: Path) -> 
     array = session.submit_array(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"), range(1, 31), max_running=2)
     reached(session, array[1], JobState.RUNNING)
     array.cancel()
-    endings = array.wait(240)
+    endings = array.wait(LIMIT_S)
     assert {ending.state for ending in endings} == {JobState.CANCELLED}
     assert [ending.aborted for ending in endings[2:]] == [True] * 28
     factory = ("condor_q", "-factory", array.native_id or "", "-af", "ClusterId")
-    eventually(lambda: not condor(*factory).strip(), 30, "no more comes")
+    eventually(lambda: not condor(*factory).strip(), LIMIT_S, "no more comes")
     begun = tmp_path / "begun"
     assert not begun.exists() or len(begun.read_text().splitlines()) <= 2
 
@@ -322,7 +323,7 @@ def test_a_capped_array_whose_answer_is_lost(commands: Commands, session: Sessio
     commands.fault('[ "$1" = -capabilities ] && exec "$real" "$@"\n"$real" "$@" >/dev/null\n' + AWAY, "condor_submit")
     array = session.submit_array(jobs.exit_by_index(), range(1, 5), max_running=2)
     assert len(array) == 4
-    assert [ending.exit_code for ending in array.wait(240)] == [0, 1, 2, 3]
+    assert [ending.exit_code for ending in array.wait(LIMIT_S)] == [0, 1, 2, 3]
 
 
 def test_a_refusal_is_no_outage(session: Session) -> None:
@@ -339,7 +340,7 @@ def test_history_that_is_late(commands: Commands, session: Session) -> None:
     """For a while it does not know the job, then it does: the ending waits for it, and has its cause."""
     count = commands.folder / "count"
     commands.fault(f'echo >> {count}\n[ "$(wc -l < {count})" -gt 2 ] || {{ printf "[\\n]\\n"; exit 0; }}\n', "condor_history")
-    ending = session.submit(jobs.sleep(60), walltime=1).wait(240)
+    ending = session.submit(jobs.sleep(60), walltime=1).wait(LIMIT_S)
     assert ending.cause is Cause.WALLTIME
 
 
@@ -347,10 +348,10 @@ def test_history_that_is_away_for_a_while(commands: Commands, session: Session, 
     commands.fault("echo 'disk full' >&2; exit 2\n", "condor_history")
     job = begun(session, tmp_path)
     condor("condor_rm", job.native_id or "")
-    eventually(lambda: commands.calls("condor_history") >= 2, 60, "history is asked")
+    eventually(lambda: commands.calls("condor_history") >= 2, LIMIT_S, "history is asked")
     assert not job.state.final
     commands.clear()
-    ending = job.wait(240)
+    ending = job.wait(LIMIT_S)
     assert (ending.state, ending.signal) == (JobState.CANCELLED, "SIGTERM")
 
 
@@ -359,7 +360,7 @@ def test_a_site_without_history(commands: Commands, session: Session, tmp_path: 
     commands.fault("echo 'Error: No history file is defined' >&2; exit 1\n", "condor_history")
     job = begun(session, tmp_path)
     condor("condor_rm", job.native_id or "")
-    ending = job.wait(240)
+    ending = job.wait(LIMIT_S)
     assert (ending.state, ending.cause, ending.signal) == (JobState.FAILED, Cause.UNKNOWN, "SIGTERM")
 
 
