@@ -267,6 +267,23 @@ GRID_ENGINE = [
         attempts=2,
     ),
     Case(
+        "rescheduled, and the first process was kept: the record of a second run begins with it",
+        [*RUN, end("SIGKILL"), ABSENT, account(EXITED, "SIGKILL", attempt=2, began=T0 + 11), LOOKED],
+        FAILED,
+        EXITED,
+        "SIGKILL",
+        terms=RERUNNABLE,
+    ),
+    Case(
+        "rescheduled and killed, and there was no second run",
+        [*RUN, row(RUNNING), ABSENT, account(EXITED, "SIGKILL", attempt=2, began=T0 + 13), LOOKED],
+        FAILED,
+        EXITED,
+        "SIGKILL",
+        terms=RERUNNABLE,
+        attempts=2,
+    ),
+    Case(
         "uncounted rerun: the first run's exit 0 is not the killed second one's",
         [*RUN, end(0, "SIGTERM"), ABSENT, account(EXITED, "SIGKILL"), LOOKED],
         FAILED,
@@ -342,6 +359,19 @@ HTCONDOR = [
         FAILED,
         Cause.REQUEUED,
         5,
+    ),
+    Case(
+        "the pool was started anew before the command began: nobody knows an exit code",
+        [
+            accepted(),
+            row(RUNNING, attempt=1),
+            row(QUEUED, attempt=2),
+            ABSENT,
+            account(Cause.REQUEUED, attempt=2, began=T0 + 12),
+            LOOKED,
+        ],
+        FAILED,
+        Cause.REQUEUED,
     ),
     Case(
         "vacated, and cancelled by us while it waited to run again",
