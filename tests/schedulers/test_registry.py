@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobyard.contact import Contact
-from jobyard.schedulers import find_known, found, known, open_scheduler
+from jobyard.schedulers import find_known, found, is_here, known, open_scheduler
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import lookalike
 
@@ -36,3 +36,12 @@ def test_each_is_found_by_its_own_commands_alone(name: str, tmp_path: Path, monk
     cell = lookalike.install(tmp_path / "cell", name)
     monkeypatch.setenv("PATH", str(cell.bin))
     assert found() == [name]
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_one_that_is_a_package_is_here_and_never_chosen_by_itself(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package says that HyperQueue can be started, not that it is the scheduler of this machine."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    assert find_known("hq").name == "hyperqueue"
+    assert is_here(find_known("hyperqueue")) is installed
+    assert "hyperqueue" not in found()
