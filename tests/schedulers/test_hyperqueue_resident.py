@@ -29,7 +29,7 @@ from jobyard.job import Cause, JobState
 from jobyard.schedulers.base import Action
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.schedulers.hyperqueue import ask, room_of, stop
-from jobyard.schedulers.hyperqueue.bindings import Counts, HyperQueueError, TaskRequest
+from jobyard.schedulers.hyperqueue.bindings import Counts, HyperQueueError, Refused, TaskRequest
 from jobyard.schedulers.hyperqueue.records import Entry, Records
 from jobyard.schedulers.hyperqueue.resident import Resident
 
@@ -166,6 +166,17 @@ def test_what_was_not_answered_is_doubtful_ever_after(resident: Resident, played
     next_one = Resident(room, played, join=resident.join, cores=2)  # type: ignore[arg-type]
     for each in (resident, next_one):
         assert each.answer({"ask": "find", "tokens": TOKENS[:2]}) == {"jobs": [], "doubtful": TOKENS[:1]}
+
+
+def test_what_was_not_sent_is_refused_and_can_be_sent_again(resident: Resident, played: Played, tmp_path: Path) -> None:
+    def refuse(*_: object) -> int:
+        raise Refused("surrogates not allowed")
+
+    good, played.submit = played.submit, refuse  # type: ignore[assignment, method-assign]
+    assert resident.answer(submission(tmp_path)) == {"refused": "surrogates not allowed"}
+    assert resident.answer({"ask": "find", "tokens": TOKENS[:1]}) == {"jobs": [], "doubtful": []}
+    played.submit = good  # type: ignore[method-assign]
+    assert resident.answer(submission(tmp_path)) == {"id": "uidA-1"}
 
 
 def test_another_resident_goes_on(resident: Resident, played: Played, room: str, tmp_path: Path) -> None:
@@ -342,6 +353,15 @@ def test_many_start_one(state: Path, tmp_path: Path) -> None:
     assert [code for code, _ in answers] == [0] * 6, answers
     assert len({answer["id"].partition("-")[0] for _, answer in answers}) == 1
     assert len({answer["id"] for _, answer in answers}) == 6
+
+
+@real
+def test_a_folder_that_the_package_cannot_name(state: Path, tmp_path: Path) -> None:
+    """Its paths are UTF-8: another one is refused, and nothing is submitted."""
+    question = {**submission(tmp_path), "folder": f"{tmp_path}/\udcff"}
+    code, answer = asked(room_of(state), question, "--cores", "1")
+    assert (code, list(answer)) == (0, ["refused"])
+    assert asked(room_of(state), {"ask": "query", "ids": []})[1]["jobs"] == []
 
 
 @real

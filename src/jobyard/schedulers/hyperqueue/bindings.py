@@ -11,11 +11,15 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Bindings", "Counts", "HyperQueueError", "TaskRequest"]
+__all__ = ["Bindings", "Counts", "HyperQueueError", "Refused", "TaskRequest"]
 
 
 class HyperQueueError(Exception):
     """HyperQueue, or the way to it, failed; the text is its own."""
+
+
+class Refused(HyperQueueError):
+    """Nothing was sent: the package itself cannot take what it was given (bytes that are no UTF-8, numbers beyond its own)."""
 
 
 class TaskRequest(NamedTuple):
@@ -71,7 +75,7 @@ class Bindings:
             _guarded(self._here.stop)
 
     def submit(self, name: str, count: int, task: TaskRequest) -> int:
-        """A job of so many tasks, numbered from 0, and its id. HyperQueueError."""
+        """A job of so many tasks, numbered from 0, and its id. Refused: nothing was submitted. HyperQueueError: nobody knows."""
         protocol = self._protocol
         min_time = None if task.walltime_s is None else datetime.timedelta(seconds=task.walltime_s)
         request = protocol.ResourceRequest(cpus=task.cores, resources=dict(task.resources), min_time=min_time)
@@ -129,5 +133,7 @@ def _guarded(call: Callable[[], Any]) -> Any:
         return call()
     except (_Seen, KeyboardInterrupt, SystemExit):
         raise
+    except (TypeError, ValueError, OverflowError) as error:  # from turning our values into Rust's
+        raise Refused(" ".join(str(error).split())) from error
     except BaseException as error:
         raise HyperQueueError(" ".join(str(error).split()) or type(error).__name__) from error

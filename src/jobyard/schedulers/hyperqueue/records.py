@@ -131,9 +131,11 @@ class Records:
         del self.by_token[entry.token]
         self._write([{"server": entry.server, "token": entry.token, "job": None}], os.O_APPEND)
 
-    def cancelled(self, entry: Entry, tasks: Iterable[int]) -> None:
+    def cancelled(self, never: Iterable[tuple[Entry, int]]) -> None:
         """These tasks will never begin."""
-        self._write([{"server": entry.server, "token": entry.token, "cancelled": sorted(tasks)}], os.O_APPEND)
+        records = [{"server": entry.server, "token": entry.token, "cancelled": [task]} for entry, task in never]
+        if records:
+            self._write(records, os.O_APPEND)
 
     def unfinished(self) -> list[Entry]:
         """What HyperQueue still has to do."""

@@ -6,7 +6,7 @@ been there for ``--idle`` seconds; jobs end with it. With ``--join`` it is a cli
 Questions, each with ``ask``, and the answers:
 
     submit   token, folder, name, count, single, cores, resources, priority, walltime_s, rerunnable
-             -> id, or error and refused (whether it is certain that nothing was submitted)
+             -> id, or refused (why nothing was submitted)
     find     tokens -> jobs, doubtful (tokens of which it is not known whether HyperQueue has them)
     query    ids (all where there are none) -> jobs, unknown (ids of servers, or of jobs, that were never seen here)
     cancel   ids -> answers: by id null, "over", "unknown", or what failed
@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .ask import ACCEPTED_S, OWN, listen, make_room, peer_uid, receive, send, servers
-from .bindings import Bindings, HyperQueueError, TaskRequest
+from .bindings import Bindings, HyperQueueError, Refused, TaskRequest
 from .records import Entry, Records
 from .seal import Stranger, seal
 
@@ -114,7 +114,12 @@ class Resident:
             **{name: question[name] for name in ("resources", "cores", "priority", "walltime_s", "rerunnable")},
         )
         self.records.intend(entry)
-        self.records.accepted(entry, self.bindings.submit(entry.name, entry.count, task))
+        try:
+            job = self.bindings.submit(entry.name, entry.count, task)
+        except Refused as error:
+            self.records.refused(entry)
+            return {"refused": str(error)}
+        self.records.accepted(entry, job)
         return {"id": entry.native_id}
 
     def _find(self, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,11 +148,13 @@ class Resident:
     def _cancel(self, question: Mapping[str, Any]) -> dict[str, Any]:
         self.look()
         answers: dict[str, str | None] = {}
+        never: list[tuple[Entry, int]] = []
         for native_id in question["ids"]:
             entry, task = self._entry(native_id)
             answers[native_id] = "unknown" if entry is None else entry.cancel(task)
             if entry is not None and task in entry.cancelled:
-                self.records.cancelled(entry, [task])
+                never.append((entry, task))
+        self.records.cancelled(never)
         return {"answers": answers}
 
     def _about(self, question: Mapping[str, Any]) -> dict[str, Any]:
