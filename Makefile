@@ -18,7 +18,7 @@ demo: ## jobs, an array, control and endings on the embedded scheduler, shown as
 test: setup ## the tests; ARGS="..." goes to pytest, FULL=1 takes the long forms
 	@$(PYTHON_HERE) -m pytest $(WORKERS) $(ARGS)
 
-testbeds: setup ## real schedulers on this machine: Slurm (two releases), Grid Engine, HTCondor; root on Debian
+testbeds: setup ## real schedulers on this machine: Slurm (two releases), Grid Engine, HTCondor, OAR; root on Debian
 	@$(PYTHON_HERE) tools/test_schedulers.py --up-only
 
 test-schedulers: setup ## the suites on each of them; BED=slurm takes one, FULL=1 also the cases that timers make long

@@ -17,7 +17,7 @@ from bed_cases import FOLDER, matches, read, scheduler_of  # noqa: E402
 
 PAGE = ROOT / "docs" / "differences.md"
 RECORD = ROOT / "tests" / "schedulers" / "last_full_run.json"
-TITLES = {"slurm": "Slurm", "gridengine": "Grid Engine", "htcondor": "HTCondor"}
+TITLES = {"slurm": "Slurm", "gridengine": "Grid Engine", "htcondor": "HTCondor", "hyperqueue": "HyperQueue", "oar": "OAR"}
 SUITES = {"conformance": "engine", "drmaa": "DRMAA", "psij": "PSI/J"}
 HEAD = """# Differences that a scheduler forces
 

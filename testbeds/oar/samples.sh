@@ -14,6 +14,7 @@ cat >"$room/library" <<'EOL'
 cd "$1/work" || exit 1
 said=$1/said
 record() { local name=$1; shift; timeout 60 "$@" >"$said/$name.out" 2>"$said/$name.err" </dev/null; echo $? >"$said/$name.rc"; printf '%s\n' "$*" >"$said/$name.cmd"; }
+until_state() { local n; for n in $(seq 1 240); do oarstat -s -j "$(id_of "submit-$1")" | grep -q "$2" && return; sleep 0.5; done; echo "$1 is not $2" >&2; }
 id_of() { sed -n 's/^OAR_JOB_ID= *\([0-9]*\)/\1/p' "$said/$1.out" | sed -n 1p; }
 EOL
 cat "$room/library" - >"$room/first" <<'EOJ'
@@ -46,7 +47,9 @@ record submit-badtype oarsub -t nosuch true
 record submit-badopt oarsub --no-such-option true
 record submit-badproperty oarsub -p "nosuch = 1" true
 record submit-longname oarsub -n "$(printf '%0150d' 1)" true
-sleep 9
+until_state run Running
+until_state cancelme Running
+until_state array Running
 record stat oarstat
 record stat-json oarstat -J
 record stat-full oarstat -f
@@ -70,7 +73,7 @@ record hold-running oarhold "$(id_of submit-run)"
 record hold-unknown oarhold 999999
 record hold-postponed oarhold "$(id_of submit-postpone)"
 record suspend-running oarhold -r "$(id_of submit-run)"
-sleep 2
+until_state postpone Hold
 record resume-held oarresume "$(id_of submit-postpone)"
 record resume-running oarresume "$(id_of submit-run)"
 record signal-run oardel -s CONT "$(id_of submit-run)"
@@ -81,8 +84,10 @@ record del-held oardel "$(id_of submit-held)"
 record del-again oardel "$(id_of submit-held)"
 record del-unknown oardel 999999
 record del-done oardel "$(id_of submit-success)"
-record del-mixed oardel "$(id_of submit-postpone)" 999999 "$(id_of submit-deadline)"
-sleep 25
+record del-mixed oardel "$(id_of submit-postpone)" 999999 "$(id_of submit-exit3)"
+for job in success exit3 signal9 core array script folder; do until_state $job Terminated; done
+for job in walltime held cancelme nofolder deadline; do until_state $job Error; done
+sleep 2
 for job in success exit3 signal9 core walltime held array run cancelme script folder nofolder deadline; do
     id=$(id_of submit-$job)
     record "done-$job-full" oarstat -f -j "$id"
@@ -94,10 +99,11 @@ record done-array-sql oarstat -f -J --sql "job_id IN (SELECT job_id FROM jobs WH
 # A besteffort job that must make room is sent again: a new job in the place of the first.
 record submit-besteffort oarsub -n best -t besteffort -t idempotent -p "yard = 8" -l /resource_id=1,walltime=0:5:0 'sleep 200'
 best=$(id_of submit-besteffort)
-for n in $(seq 1 60); do oarstat -s -j "$best" | grep -q Running && break; sleep 0.5; done
+until_state besteffort Running
 record submit-urgent oarsub -n urgent -p "yard = 8" -l /resource_id=1,walltime=0:1:0 'sleep 5'
-for n in $(seq 1 80); do oarstat -s -j "$best" | grep -q Error && break; sleep 0.5; done
-sleep 15
+until_state besteffort Error
+until_state urgent Terminated
+sleep 3
 record rerun oarstat -f -J --sql "array_id = $best"
 oardel --array "$best" >/dev/null 2>&1
 record del-many oardel "$(id_of submit-run)" "$(id_of submit-after)"
@@ -109,12 +115,7 @@ record away-del oardel "$(id_of away-submit)"
 record away-stat oarstat -J -j "$(id_of away-submit)"
 EOJ
 cat "$room/library" - >"$room/third" <<'EOJ'
-record nodb-submit oarsub -n nodb -l /resource_id=1,walltime=0:3:0 'sleep 1'
 record nodb-stat oarstat -f -J --sql "job_id = 1"
-record nodb-hold oarhold 1
-record nodb-resume oarresume 1
-record nodb-del oardel 1
-record nodb-nodes oarnodes -J
 EOJ
 chown -R "$user" "$room"
 chmod -R a+rX "$room"
@@ -123,7 +124,7 @@ as_user first
 "$here/down.sh" --server
 as_user second
 "$here/down.sh"
-as_user third
+as_user third # the others go on trying for minutes, and cannot be ended by their user
 "$here/up.sh"
 (cd / && oarsub -l /resource_id=1 true) >"$room/said/submit-as-root.out" 2>"$room/said/submit-as-root.err"
 echo $? >"$room/said/submit-as-root.rc"

@@ -25,9 +25,6 @@ for p in $packages; do
 done
 if [ -n "$need" ]; then
     log "installing:$need"
-    mkdir -p /etc/postgresql-common
-    # no cluster of the packages' own
-    [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
     made=
     [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; made=1; }
     failed=

@@ -1,7 +1,8 @@
 """The dialect of OAR: oarsub, oarstat, oardel, oarhold, oarresume. Measured on OAR 2.5.9 unless said.
 
-A job is known by the id of its first run (rows.py). OAR's commands end with 0 when the database fails in the middle of an answer,
-and then complain on standard error: what is printed there makes an answer none.
+A job is known by the id of its first run (rows.py). oarstat ends with 0 and prints nothing when the database fails while it is
+asked, and complains on standard error only where the site's LOG_LEVEL is 3: so each question is about OAR's newest job, too, and an
+answer without any job is none.
 """
 
 from __future__ import annotations
@@ -73,7 +74,11 @@ exit $code
 """
 # More jobs than one word of a command can name: conditions on standard input, a line each.
 _ONE_BY_ONE = """\
-while IFS= read -r condition; do oarstat -f -J --sql "$condition" </dev/null || exit; done
+while IFS= read -r condition; do
+    said=$(oarstat -f -J --sql "$condition" </dev/null) || exit
+    [ -n "$said" ] || exit 70
+    printf '%s\\n' "$said"
+done
 """
 
 
@@ -223,7 +228,7 @@ class OarDialect:
         ids = list(dict.fromkeys(one for one in native_ids if ID.fullmatch(one)))
         if len(ids) <= MOST_IDS:
             return _ask(_runs_of(ids)) if ids else self.list_command()
-        conditions = "".join(f"{_runs_of(ids[at : at + MOST_IDS])}\n" for at in range(0, len(ids), MOST_IDS))
+        conditions = "".join(f"{_runs_of(ids[at : at + MOST_IDS])}{_NEWEST}\n" for at in range(0, len(ids), MOST_IDS))
         return Command(argv=("/bin/sh", "-c", _ONE_BY_ONE), stdin=conditions.encode("ascii"), timeout_s=60.0 + 0.02 * len(ids))
 
     def parse_query(self, result: Result) -> Answer:
@@ -356,8 +361,11 @@ def _later_runs(native_ids: Sequence[str]) -> str:
     )
 
 
+_NEWEST = " OR job_id = (SELECT MAX(job_id) FROM jobs)"
+
+
 def _ask(condition: str) -> Command:
-    return Command(argv=("oarstat", "-f", "-J", "--sql", condition))
+    return Command(argv=("oarstat", "-f", "-J", "--sql", condition + _NEWEST))
 
 
 # Answers --------------------------------------------------------------------------------------------------------------
@@ -368,8 +376,8 @@ def _answer(result: Result) -> Answer:
     if result.returncode != 0 or _AWAY.search(said):
         raise SchedulerUnavailable(said.partition("\n")[0] or "it failed")
     found, unparsed, whole = records(result.text)
-    if not found and not whole:
-        raise SchedulerUnavailable("it printed no jobs")
+    if not found and (not whole or "--sql" in result.argv):
+        raise SchedulerUnavailable("it printed no jobs, not even the newest")
     return Answer(rows=tuple(rows_of(found)), unparsed=tuple(unparsed), complete=whole and not said)
 
 

@@ -1,0 +1,1 @@
+oarstat -J -j 21

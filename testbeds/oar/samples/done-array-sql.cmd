@@ -1,0 +1,1 @@
+oarstat -f -J --sql job_id IN (SELECT job_id FROM jobs WHERE job_id IN (7,8) UNION SELECT job_id FROM jobs WHERE resubmit_job_id <> 0 AND array_id IN (SELECT array_id FROM jobs WHERE job_id IN (7,8)) AND array_id + array_index - 1 IN (7,8))

@@ -1,0 +1,1 @@
+oarstat -f -j 13

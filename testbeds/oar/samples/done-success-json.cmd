@@ -1,0 +1,1 @@
+oarstat -f -J -j 1

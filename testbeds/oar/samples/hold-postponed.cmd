@@ -1,0 +1,1 @@
+oarhold 16

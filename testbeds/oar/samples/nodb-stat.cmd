@@ -1,0 +1,1 @@
+oarstat -f -J --sql job_id = 1

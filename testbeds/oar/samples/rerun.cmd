@@ -1,0 +1,1 @@
+oarstat -f -J --sql array_id = 18

@@ -1,0 +1,1 @@
+oarresume 10

@@ -1,0 +1,1 @@
+oardel -s CONT 999999

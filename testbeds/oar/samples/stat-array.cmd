@@ -1,0 +1,1 @@
+oarstat --array 7 -J

@@ -1,0 +1,1 @@
+oarstat -j 10

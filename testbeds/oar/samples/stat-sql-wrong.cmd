@@ -1,0 +1,1 @@
+oarstat -f -J --sql nosuch = 1

@@ -1,0 +1,1 @@
+oarstat -s -J -j 10

@@ -1,0 +1,1 @@
+oarstat -s -j 10

@@ -1,0 +1,1 @@
+oarsub -q admin true

@@ -1,0 +1,1 @@
+oarsub -l /resource_id=1 true

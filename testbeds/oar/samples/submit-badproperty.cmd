@@ -1,0 +1,1 @@
+oarsub -p nosuch = 1 true

@@ -1,0 +1,1 @@
+oarsub -t nosuch true

@@ -1,0 +1,1 @@
+oarhold -r 10
