@@ -10,15 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from ...errors import (
-    ControlError,
-    JobyardError,
-    NotPermitted,
-    SchedulerUnavailable,
-    SubmitError,
-    UnknownJob,
-    WrongState,
-)
+from ...errors import ControlError, JobyardError, SchedulerUnavailable, SubmitError
 from ...job import By, JobDescription, JobState
 from ..base import (
     Accepted,
@@ -33,6 +25,7 @@ from ..base import (
     Submission,
     Traits,
 )
+from .family import WHEN, act, asked_for, limits, named_in, parent, printed_id, ranges, refusal
 from .options import attribute_words, begin_words, check_common, checked_options, mail_words, seconds, shown_name
 from .rows import ID, PARENT, held_by, records, row_of
 
@@ -40,7 +33,6 @@ __all__ = ["PbsDialect"]
 
 UTC: Mapping[str, str] = {"TZ": "UTC0"}  # the commands write and read moments in their own time zone, and say none
 MOST_IDS = 2000  # that one command names; where there are more, all jobs are listed
-MOST_ACTED_ON = 500  # by one command; a qdel of so many takes 0.15 s
 NAME_LENGTH = 230  # 240 is "too long", 60 is not
 HISTORY_OFF = "not configured to maintain job history"
 
@@ -137,14 +129,9 @@ class PbsDialect:
         destination = job.reservation or job.queue
         if destination is not None:
             argv += ["-q", destination]
-        if job.account is not None:
-            argv += ["-A", job.account]
-        if job.priority is not None:
-            argv += ["-p", str(job.priority)]
-        if job.hold:
-            argv.append("-h")
+        argv += asked_for(job)
         if submission.after:
-            argv += ["-W", "depend=" + ",".join(f"{_WHEN[when]}:{native_id}" for native_id, when in submission.after)]
+            argv += ["-W", "depend=" + ",".join(f"{WHEN[when]}:{native_id}" for native_id, when in submission.after)]
         if _is_array(submission):
             cap = f"%{submission.max_running}" if submission.max_running is not None else ""
             argv += ["-J", f"0-{len(submission.indices) - 1}{cap}"]
@@ -159,11 +146,7 @@ class PbsDialect:
         if result.returncode > 0:
             line = said.partition("\n")[0].removeprefix("qsub: ") or f"exit code {result.returncode}"
             raise SubmitError(f"pbs refused the job: {line}", retryable=result.returncode in _LATER, output=said)
-        found = {line.strip() for line in result.text.splitlines() if ID.fullmatch(line.strip())}
-        found = {one for one in found if (PARENT in one) == _is_array(submission)}
-        if len(found) != 1:
-            raise SchedulerUnavailable("it printed no job id" if not found else "it printed several job ids")
-        return _accepted(found.pop(), submission)
+        return _accepted(printed_id(result, array=_is_array(submission)), submission)
 
     def find_commands(self, submissions: Sequence[Submission]) -> Sequence[Command]:
         return [_all_mine(), _all_mine("-x")]
@@ -217,19 +200,17 @@ class PbsDialect:
             arrays: dict[str, list[str]] = {}
             for one in known:
                 if "[" in one:
-                    arrays.setdefault(_parent(one), []).append(one)
+                    arrays.setdefault(parent(one), []).append(one)
             program = "qhold" if action is Action.HOLD else "qrls"
-            for parent, tasks in arrays.items():
-                argv = ("/bin/sh", "-c", _WHOLE_ARRAY, "sh", parent, _ranges(tasks), program)
+            for array, tasks in arrays.items():
+                numbers = [int(match[1]) for one in tasks if (match := re.search(r"\[([0-9]+)\]", one))]
+                argv = ("/bin/sh", "-c", _WHOLE_ARRAY, "sh", array, ranges(numbers), program)
                 commands.append((Command(argv=argv), tuple(tasks)))
             known = [one for one in known if "[" not in one]
             words = [program]
         else:
             words = {Action.CANCEL: ["qdel"], Action.SUSPEND: ["qsig", "-s", "STOP"], Action.RESUME: ["qsig", "-s", "CONT"]}[action]
-        for at in range(0, len(known), MOST_ACTED_ON):
-            some = tuple(known[at : at + MOST_ACTED_ON])
-            commands.append((Command(argv=(*words, *some)), some))
-        return commands
+        return [*commands, *act(words, known)]
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """Silence and exit 0: done. Else each line names its job, but for "Job has finished" of qhold, qrls and qsig."""
@@ -244,10 +225,10 @@ class PbsDialect:
         answers: dict[str, JobyardError | None] = {}
         nameless: list[JobyardError] = []
         for line in said.splitlines():
-            error = _refusal(action, line)
-            named = [one for one in native_ids if re.search(rf"(?<![\w.]){re.escape(one)}(?![\w.\[])", line)]
+            error = refusal(self.name, action, line)
+            named = named_in(line, native_ids)
             if "[" in "".join(native_ids) and not named:
-                named = [one for one in native_ids if _parent(one) in line]
+                named = [one for one in native_ids if parent(one) in line]
             answers.update(dict.fromkeys(named, error))
             if not named and "finished" in line:
                 nameless.append(error)
@@ -267,10 +248,7 @@ class PbsDialect:
         return Command(argv=("qstat", "-B", "-f"))
 
     def parse_limits(self, result: Result) -> SiteLimits:
-        if result.returncode != 0 or not re.search(r"^\s*server_state = ", result.text, re.MULTILINE):
-            raise SchedulerUnavailable("it tells no limits")
-        match = re.search(r"^\s*max_array_size = ([0-9]{1,9})$", result.text, re.MULTILINE | re.ASCII)
-        return SiteLimits(max_array_size=int(match[1]) or None if match else None)
+        return limits(result, "max_array_size")
 
     def version_command(self) -> Command:
         return Command(argv=("qstat", "--version"))
@@ -280,9 +258,6 @@ class PbsDialect:
         if result.returncode != 0 or match is None:
             raise SchedulerUnavailable("it tells no pbs_version; this qstat may be another scheduler's")
         return f"pbs {match[1]}"
-
-
-_WHEN = {"success": "afterok", "failure": "afternotok", "any": "afterany"}
 
 
 # Submission -----------------------------------------------------------------------------------------------------------
@@ -327,18 +302,13 @@ def _resources(job: JobDescription) -> list[str]:
 # Questions ------------------------------------------------------------------------------------------------------------
 
 
-def _parent(native_id: str) -> str:
-    """The array's id of a task's; of a job, its own."""
-    return re.sub(r"\[[0-9]*\]", PARENT, native_id)
-
-
 def _all_mine(history: str = "", tasks: str = "") -> Command:
     return Command(argv=("/bin/sh", "-c", _ALL_MINE, "sh", history, tasks), environment=UTC)
 
 
 def _ask(native_ids: Collection[str], *history: str) -> Command:
     """``qstat -f`` of these: an array at once, with its tasks (``-t``). All of the user's where none can be named."""
-    ids = list(dict.fromkeys(_parent(one) for one in native_ids if ID.fullmatch(one)))
+    ids = list(dict.fromkeys(parent(one) for one in native_ids if ID.fullmatch(one)))
     if not ids or len(ids) > MOST_IDS:
         return _all_mine("".join(history), "-t")
     tasks = ("-t",) if any(PARENT in one for one in ids) else ()
@@ -367,35 +337,7 @@ def _answer(result: Result) -> Answer:
 
 def _held(row: Row, holders: Mapping[str, By | None]) -> Row:
     """A task that has not begun is held where its array is."""
-    holder = holders.get(_parent(row.native_id)) if row.state is JobState.QUEUED and "[" in row.native_id else None
+    holder = holders.get(parent(row.native_id)) if row.state is JobState.QUEUED and "[" in row.native_id else None
     if holder is None:
         return row
     return Row(**{**{name: getattr(row, name) for name in Row.__struct_fields__}, "state": JobState.HELD, "by": holder})
-
-
-def _ranges(tasks: Sequence[str]) -> str:
-    """The tasks' numbers as ``array_indices_remaining`` shows them: ``0-3``, ``2``, ``0,2-3``."""
-    numbers = sorted(int(match[1]) for one in tasks if (match := re.search(r"\[([0-9]+)\]", one)))
-    parts: list[str] = []
-    at = 0
-    while at < len(numbers):
-        end = at
-        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
-            end += 1
-        parts.append(f"{numbers[at]}-{numbers[end]}" if end > at else str(numbers[at]))
-        at = end + 1
-    return ",".join(parts)
-
-
-# Refusals -------------------------------------------------------------------------------------------------------------
-
-
-def _refusal(action: Action, line: str) -> JobyardError:
-    text = f"pbs cannot {action}: {line.partition(': ')[2] or line}"
-    if "Unknown Job Id" in line:
-        return UnknownJob(text)
-    if "finished" in line or "Request invalid for state" in line:
-        return WrongState(text)
-    if "Unauthorized" in line:
-        return NotPermitted(text)
-    return ControlError(text)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from ...errors import ControlError, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
+from ...errors import JobyardError, SchedulerUnavailable, SubmitError
 from ...job import JobDescription
 from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..pbs.family import WHEN, act, asked_for, limits, named_in, parent, printed_id, ranges, refusal
 from ..pbs.options import attribute_words, begin_words, check_common, checked_options, mail_words, seconds, shown_name
 from ..pbs.rows import ID, PARENT
 from .rows import records, row_of
@@ -21,7 +22,6 @@ __all__ = ["TorqueDialect"]
 
 UTC: Mapping[str, str] = {"TZ": "UTC0"}
 MOST_IDS = 2000
-MOST_ACTED_ON = 500
 NAME_LENGTH = 15  # and a letter first (qsub(1B), -N)
 UNKNOWN_ID = 153  # PBSE_UNKJOBID, 15001, modulo 256
 _WITHOUT = ("PBS_QSTAT_EXECONLY", "PBS_QSTAT_NO_COMPLETE", "PBS_DPREFIX")  # they would hide jobs, or move directives
@@ -35,7 +35,10 @@ _OURS = {
 }  # fmt: skip
 
 _UNKNOWN = re.compile(r"^\S+: Unknown Job Id(?: Error)? (\S+)", re.MULTILINE)
-_AWAY = re.compile(r"[Cc]annot connect|Connection (refused|timed out|reset)|End of File|No route|Communication failure|[Tt]imeout")
+_AWAY = re.compile(
+    r"[Cc]annot connect|Connection (refused|timed out|reset)|End of File|No route|Communication failure|[Tt]imeout"
+    r"|trqauthd|currently too busy"
+)
 
 # All jobs of whoever runs it.
 _ALL_MINE = """\
@@ -97,33 +100,23 @@ class TorqueDialect:
         argv += ["-r", "y" if job.rerunnable else "n", *_resources(job), *begin_words(job)]
         if job.queue is not None:
             argv += ["-q", job.queue]
-        if job.account is not None:
-            argv += ["-A", job.account]
-        if job.priority is not None:
-            argv += ["-p", str(job.priority)]
-        if job.hold:
-            argv.append("-h")
+        argv += asked_for(job)
         if submission.after:
             argv += ["-W", "depend=" + ",".join(_depend(native_id, when) for native_id, when in submission.after)]
         if submission.kind is not Kind.SINGLE:
             cap = f"%{submission.max_running}" if submission.max_running is not None else ""
-            argv += ["-t", _ranges(submission.indices) + cap]
+            argv += ["-t", ranges(submission.indices) + cap]
         return Command(argv=(*argv, script), directory=submission.folder, environment=UTC, without=_WITHOUT)
 
     def parse_submit(self, result: Result, submission: Submission) -> Accepted:
         said = result.error_text
         if result.returncode < 0 or (result.returncode > 0 and _AWAY.search(said)):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
-        array = submission.kind is not Kind.SINGLE
+            raise SchedulerUnavailable(_why(said) or "it did not end by itself")
         if result.returncode > 0:
-            line = said.partition("\n")[0].removeprefix("qsub: ") or f"exit code {result.returncode}"
+            line = _why(said).removeprefix("qsub: ") or f"exit code {result.returncode}"
             later = "exceed" in said and "limit" in said and "resource" not in said
             raise SubmitError(f"torque refused the job: {line}", retryable=later, output=said)
-        found = {line.strip() for line in result.text.splitlines() if ID.fullmatch(line.strip())}
-        found = {one for one in found if (PARENT in one) == array}
-        if len(found) != 1:
-            raise SchedulerUnavailable("it printed no job id" if not found else "it printed several job ids")
-        return _accepted(found.pop(), submission)
+        return _accepted(printed_id(result, array=submission.kind is not Kind.SINGLE), submission)
 
     def find_commands(self, submissions: Sequence[Submission]) -> Sequence[Command]:
         return [self.list_command()]
@@ -136,7 +129,7 @@ class TorqueDialect:
             for row in answer.rows:
                 submission = by_token.get(row.token or "")
                 if submission is not None and ("[" in row.native_id) == (submission.kind is not Kind.SINGLE):
-                    found.setdefault(submission.token, _accepted(_parent(row.native_id), submission))
+                    found.setdefault(submission.token, _accepted(parent(row.native_id), submission))
             if answer.unparsed and len(found) < len(by_token):
                 raise SchedulerUnavailable(f"what is no row may be the job: {answer.unparsed[0]}")
         return found
@@ -145,7 +138,7 @@ class TorqueDialect:
 
     def query_command(self, native_ids: Collection[str]) -> Command:
         """``qstat -x`` of these: an array at once, by its own id. All of the user's where none can be named."""
-        ids = list(dict.fromkeys(_parent(one) for one in native_ids if ID.fullmatch(one)))
+        ids = list(dict.fromkeys(parent(one) for one in native_ids if ID.fullmatch(one)))
         if not ids or len(ids) > MOST_IDS:
             return self.list_command()
         return Command(argv=("qstat", "-x", "-t", *ids), without=_WITHOUT, timeout_s=60.0 + 0.05 * len(ids))
@@ -177,9 +170,7 @@ class TorqueDialect:
             Action.SUSPEND: ("qsig", "-s", "SIGSTOP"),
             Action.RESUME: ("qsig", "-s", "SIGCONT"),
         }[action]
-        known = [one for one in native_ids if ID.fullmatch(one)]
-        chunks = [tuple(known[at : at + MOST_ACTED_ON]) for at in range(0, len(known), MOST_ACTED_ON)]
-        return [(Command(argv=(*words, *chunk)), chunk) for chunk in chunks]
+        return act(words, [one for one in native_ids if ID.fullmatch(one)])
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """Silence and exit 0: done. Each id is a request of its own; a line tells of each that failed, and names it."""
@@ -187,14 +178,12 @@ class TorqueDialect:
         if result.returncode == 0:
             return dict.fromkeys(native_ids)
         if result.returncode < 0 or _AWAY.search(said):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
+            raise SchedulerUnavailable(_why(said) or "it did not end by itself")
         answers: dict[str, JobyardError | None] = {}
         for line in said.splitlines():
-            error = _refusal(action, line)
-            named = [one for one in native_ids if re.search(rf"(?<![\w.]){re.escape(one)}(?![\w.\[])", line)]
-            answers.update(dict.fromkeys(named, error))
+            answers.update(dict.fromkeys(named_in(line, native_ids), refusal(self.name, action, line)))
         if not answers:
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it says nothing of the jobs")
+            raise SchedulerUnavailable(_why(said) or "it says nothing of the jobs")
         return {one: answers.get(one) for one in native_ids}
 
     # The site
@@ -203,10 +192,7 @@ class TorqueDialect:
         return Command(argv=("qstat", "-B", "-f"))
 
     def parse_limits(self, result: Result) -> SiteLimits:
-        if result.returncode != 0 or not re.search(r"^\s*server_state = ", result.text, re.MULTILINE):
-            raise SchedulerUnavailable("it tells no limits")
-        match = re.search(r"^\s*max_job_array_size = ([0-9]{1,9})$", result.text, re.MULTILINE | re.ASCII)
-        return SiteLimits(max_array_size=int(match[1]) or None if match else None)
+        return limits(result, "max_job_array_size")
 
     def version_command(self) -> Command:
         return Command(argv=("qstat", "--version"))
@@ -218,15 +204,8 @@ class TorqueDialect:
         return f"torque {match[1]}"
 
 
-_WHEN = {"success": "afterok", "failure": "afternotok", "any": "afterany"}
-
-
 def _depend(native_id: str, when: str) -> str:
-    return f"{_WHEN[when]}{'array' if PARENT in native_id else ''}:{native_id}"
-
-
-def _parent(native_id: str) -> str:
-    return re.sub(r"\[[0-9]*\]", PARENT, native_id)
+    return f"{WHEN[when]}{'array' if PARENT in native_id else ''}:{native_id}"
 
 
 def _accepted(native_id: str, submission: Submission) -> Accepted:
@@ -252,39 +231,21 @@ def _resources(job: JobDescription) -> list[str]:
     return ["-l", ",".join(parts)] if parts else []
 
 
-def _ranges(indices: Sequence[int]) -> str:
-    """``0-3,7,9-12``: Torque knows no steps."""
-    parts: list[str] = []
-    at = 0
-    while at < len(indices):
-        end = at
-        while end + 1 < len(indices) and indices[end + 1] == indices[end] + 1:
-            end += 1
-        parts.append(f"{indices[at]}-{indices[end]}" if end > at else str(indices[at]))
-        at = end + 1
-    return ",".join(parts)
+def _why(said: str) -> str:
+    """The command's own line: others, of the library that asks the server, may stand before it."""
+    match = re.search(r"^q[a-z]+: .*", said, re.MULTILINE)
+    return match[0] if match else said.partition("\n")[0]
 
 
 def _answer(result: Result) -> Answer:
     said = result.error_text
     unknown = _UNKNOWN.findall(said)
     if result.returncode not in (0, UNKNOWN_ID) or (result.returncode == UNKNOWN_ID and not unknown):
-        raise SchedulerUnavailable(said.partition("\n")[0] or "it failed")
+        raise SchedulerUnavailable(_why(said) or "it failed")
     jobs, unparsed = records(result.text)
-    told = {*unknown, *(one for one, _ in jobs), *(_parent(one) for one, _ in jobs)}
+    told = {*unknown, *(one for one, _ in jobs), *(parent(one) for one, _ in jobs)}
     told |= {one.partition(".")[0] for one in told}
     asked = [word for word in result.argv[1:] if ID.fullmatch(word)]
     rows = tuple(row_of(one, fields) for one, fields in jobs if PARENT not in one)
     whole = result.text.count("<Data>") == result.text.count("</Data>")  # else it was cut between two jobs
     return Answer(rows=rows, unparsed=tuple(unparsed), complete=whole and not unparsed and told.issuperset(asked))
-
-
-def _refusal(action: Action, line: str) -> JobyardError:
-    text = f"torque cannot {action}: {line.partition(': ')[2] or line}"
-    if "Unknown Job Id" in line:
-        return UnknownJob(text)
-    if "invalid for state" in line or "COMPLETE" in line:
-        return WrongState(text)
-    if "Unauthorized" in line:
-        return NotPermitted(text)
-    return ControlError(text)
