@@ -22,8 +22,12 @@ FOREIGN = (
 
 
 @st.composite
-def damaged(draw: st.DrawFn, lines: Sequence[bytes]) -> bytes:
-    """Good lines, one to three things done to them."""
+def damaged(draw: st.DrawFn, lines: Sequence[bytes], parts: bool = False) -> bytes:
+    """Good lines, one to three things done to them.
+
+    ``parts``: a line tells one thing of a job, not all of it. One that stands whole in another's place is not made then: nothing
+    in a record shows that it was another's.
+    """
     left = list(lines)
     for _ in range(draw(st.integers(1, 3))):
         if not left:
@@ -35,13 +39,13 @@ def damaged(draw: st.DrawFn, lines: Sequence[bytes]) -> bytes:
             left[at:] = [left[at][:place]]  # the output ends there
         elif kind == "tail":
             left[at] = left[at][place:]
-        elif kind == "mixed":
+        elif kind == "mixed" and not (parts and not left[at][:place].strip()):
             left[at] = left[at][:place] + left[draw(st.integers(0, len(left) - 1))]
         elif kind == "foreign":
             left.insert(at, draw(st.sampled_from(FOREIGN)))
         elif kind == "empty":
             left.insert(at, b"\n")
-        else:
+        elif kind == "gone":
             del left[at]
     return b"".join(left)
 

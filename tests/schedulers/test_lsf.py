@@ -131,12 +131,50 @@ def test_what_is_not_there() -> None:
     assert not asked(printed(RECORDS[0]), "1", "2").complete, "not a word of the second"
     assert not asked(printed(*RECORDS).replace('"JOBS":4', '"JOBS":5'), *IDS).complete
     for code, err in ((255, ""), (0, ""), (255, "LSF is down. Please wait ..."), (-9, "")):
-        with pytest.raises(SchedulerUnavailable):
-            asked("", "1", code=code, err=err)
+        for text in ("", WAITING):
+            with pytest.raises(SchedulerUnavailable):
+                asked(text, "1", code=code, err=err)
+
+
+WAITING = "Cannot connect to LSF. Please wait ...\n" * 3
+
+
+def test_a_command_that_had_to_wait_for_its_answer() -> None:
+    """As users published it: the same lines stand before an answer that came in the end, on either stream."""
+    for text, err in ((WAITING + TEXT, ""), (TEXT, WAITING), (TEXT, "batch system daemon not responding ... still trying\n")):
+        answer = asked(text, *IDS, err=err)
+        assert answer.complete
+        assert {row.native_id: row for row in answer.rows} == ROWS
+    with pytest.raises(SchedulerUnavailable):
+        asked(TEXT[: len(TEXT) // 2], *IDS, err=WAITING)
+    taken = Result(argv=("bsub",), returncode=0, stdout=f"{WAITING}Job <15> is submitted to queue <normal>.\n".encode())
+    assert DIALECT.parse_submit(taken, described()).native_ids == ("15",)
+    with pytest.raises(SchedulerUnavailable):
+        DIALECT.parse_submit(Result(argv=("bsub",), returncode=255, stdout=WAITING.encode()), described())
+
+
+def test_none_at_all() -> None:
+    assert asked('{"COMMAND":"bjobs","JOBS":0,"RECORDS":[]}') == Answer()
+    counted = printed(*RECORDS).replace('"JOBS":4', '"JOBS":"4"')
+    assert asked(counted, *IDS).complete, "the count was published as text, too"
+
+
+@pytest.mark.parametrize(("text", "wall_s"), [("16038 second(s)", 16038.0), ("00:00:01", 1.0), ("27:10:00", 97800.0), ("-", None)])
+def test_run_times(text: str, wall_s: float | None) -> None:
+    ending = only(record("1", "DONE", **{**RAN, "RUN_TIME": text})).ending
+    assert ending is not None
+    assert ending.usage.wall_s == wall_s
 
 
 def test_one_bad_record_costs_one_row() -> None:
     text = printed(*RECORDS).replace('"STAT":"RUN",\n', "")
+    answer = asked(text, *IDS)
+    assert [row.native_id for row in answer.rows] == ["2", "7[1]", "7[2]"]
+    assert not answer.complete
+
+
+def test_a_record_with_parts_of_two_is_none() -> None:
+    text = printed(*RECORDS).replace('"JOBID":"1",\n', '"JOBID":"1",      "JOBID":"7",\n')
     answer = asked(text, *IDS)
     assert [row.native_id for row in answer.rows] == ["2", "7[1]", "7[2]"]
     assert not answer.complete
@@ -160,9 +198,21 @@ def test_submissions_that_are_refused_or_not_known() -> None:
     with pytest.raises(SubmitError, match="No such queue") as caught:
         submit(255, "", "nosuch: No such queue. Job not submitted.")
     assert not caught.value.retryable
-    with pytest.raises(SubmitError) as caught:
-        submit(255, "", "User's job limit reached. Job not submitted.")
-    assert caught.value.retryable
+    for words in ("train: No matching job found", "Job array index too large", "Request aborted by esub"):
+        with pytest.raises(SubmitError, match=words) as caught:
+            submit(255, "", f"{words}. Job not submitted.\n")
+        assert not caught.value.retryable
+    for words in ("User's job limit reached", "The destination queue has reached its job limit"):
+        with pytest.raises(SubmitError) as caught:
+            submit(255, "", f"{words}. Job not submitted.")
+        assert caught.value.retryable
+    for words in (
+        "Contacting batch daemon: Communication timeout",
+        "Timeout on connect call to server",
+        "Connection refused by server",
+    ):
+        with pytest.raises(SchedulerUnavailable):
+            submit(255, "", f"{words}. Job not submitted.")
     for code, out, err in ((-9, "", ""), (255, "", "batch system daemon not responding ... still trying"), (0, "", "")):
         with pytest.raises(SchedulerUnavailable):
             submit(code, out, err)
@@ -200,7 +250,7 @@ def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
         parse(result)
 
 
-@given(text=damaged(LINES))
+@given(text=damaged(LINES, parts=True))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_damage_costs_only_what_it_touches(text: bytes) -> None:
     """A record that lost a line is none; one that was mixed of two is neither."""

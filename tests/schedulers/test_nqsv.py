@@ -270,7 +270,7 @@ def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
         parse(result)
 
 
-@given(text=damaged(LINES))
+@given(text=damaged(LINES, parts=True))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_damage_never_makes_a_job_of_another(text: bytes) -> None:
     """A request that lost its head or its end is none. What only says how one ended may be lost with its line."""

@@ -122,9 +122,14 @@ def test_what_is_not_there() -> None:
     assert [row.native_id for row in answer.rows] == ["1.srv"]
     assert not asked(DOCUMENTS[0], "1.srv", "99.srv").complete
     assert not asked("<Data>" + element("7[0].srv", "Q"), "7[].srv").complete, "cut between two tasks"
-    for code, err in ((153, ""), (1, "x"), (255, "qstat: cannot connect to server srv (errno=111) Connection refused")):
+    for code, err in ((153, ""), (1, "x")):
         with pytest.raises(SchedulerUnavailable):
             asked("", "1.srv", code=code, err=err)
+    # As users published it; the numbers of exit codes are not known.
+    err = "Unable to communicate with srv(10.1.1.1)\nCannot connect to specified server host 'srv'.\n"
+    err += "qstat: cannot connect to server srv (errno=111) Connection refused\n"
+    with pytest.raises(SchedulerUnavailable, match=r"qstat: cannot connect to server srv \(errno=111\) Connection refused"):
+        asked("", "1.srv", code=255, err=err)
 
 
 def test_there_is_no_accounting() -> None:
@@ -133,10 +138,10 @@ def test_there_is_no_accounting() -> None:
 
 def test_control_answers_each_job() -> None:
     err = b"qdel: Unknown Job Id Error 1.s\nqdel: Request invalid for state of job MSG=invalid state for job - COMPLETE 2.s\n"
-    err += b"qdel: Unauthorized Request  MSG=operation not permitted 3.s\n"
+    err += b"qdel: Unauthorized Request  MSG=operation not permitted 3.s\nqdel: nonexistent job id: 5.s\n"
     result = Result(argv=("qdel",), returncode=159, stderr=err)
-    answers = DIALECT.parse_control(Action.CANCEL, result, ["1.s", "2.s", "3.s", "4.s"])
-    assert [type(answers[one]) for one in answers] == [UnknownJob, WrongState, NotPermitted, type(None)]
+    answers = DIALECT.parse_control(Action.CANCEL, result, ["1.s", "2.s", "3.s", "4.s", "5.s"])
+    assert [type(answers[one]) for one in answers] == [UnknownJob, WrongState, NotPermitted, type(None), UnknownJob]
 
 
 def test_submissions_that_are_refused_or_not_known() -> None:
@@ -146,7 +151,20 @@ def test_submissions_that_are_refused_or_not_known() -> None:
     assert submit(0, "welcome\n15.srv\n").native_ids == ("15.srv",)
     with pytest.raises(SubmitError, match="Unknown queue"):
         submit(170, "", "qsub: submit error (Unknown queue MSG=requested queue not found)")
-    for code, out, err in ((-9, "", ""), (1, "", "qsub: cannot connect to server srv"), (0, "", ""), (0, "1.s\n2.s\n", "")):
+    with pytest.raises(SubmitError, match="requested queue not found") as caught:
+        submit(1, "", "qsub: submit error (No default queue specified MSG=requested queue not found)")
+    assert not caught.value.retryable
+    with pytest.raises(SubmitError, match="cannot queue job 21927"):
+        submit(208, "", "qsub: submit error (Invalid Job Dependency MSG=cannot queue job 21927.admin1)")
+    full = "total number of current user's jobs exceeds the queue limit: user me@srv, queue batch"
+    with pytest.raises(SubmitError, match="already in queue") as caught:
+        submit(1, "", f"qsub: submit error (Maximum number of jobs already in queue for user MSG={full})")
+    assert caught.value.retryable
+    trqauthd = (
+        "socket_connect_unix failed: 15137\nqsub: cannot connect to server (null) (errno=15137) could not connect to trqauthd"
+    )
+    busy = "qsub: submit error (Pbs Server is currently too busy to service this request. Please retry this request.)"
+    for code, out, err in ((-9, "", ""), (33, "", trqauthd), (1, "", busy), (0, "", ""), (0, "1.s\n2.s\n", "")):
         with pytest.raises(SchedulerUnavailable):
             submit(code, out, err)
 

@@ -51,12 +51,17 @@ _OURS = {
 _QUEUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*", re.ASCII)
 
 _TAKEN = re.compile(r"Job <([0-9]{1,18})> is submitted to")
+# "Cannot connect to LSF. Please wait ...": printed, on either stream, for as long as a command tries again; an answer may follow.
 _AWAY = re.compile(
-    r"daemon not responding|[Cc]annot connect|(LSF|mbatchd|LIM|[Mm]aster).*\bis (currently )?down|[Cc]ommunication|timed? ?out"
+    r"daemon not responding|[Cc]annot connect|(LSF|mbatchd|LIM|[Mm]aster).*\bis (currently )?down|[Cc]ommunication|[Tt]imed? ?out"
+    r"|[Cc]onnection refused|service not registered|Server is not connected|daemon cannot fork"
 )
-_LATER = re.compile(r"try (again )?later|limit.* reached|User's job limit", re.IGNORECASE)
+_LATER = re.compile(r"try (again )?later|limit.* reached|reached its job limit|User's job limit", re.IGNORECASE)
 _NOT_FOUND = re.compile(r"Job <([0-9]+(?:\[[0-9]+\])?)>(?: is not found|: No matching job found)")
 _DONE = re.compile(r"Job <([0-9]+(?:\[[0-9]+\])?)> is being (?:terminated|stopped|resumed|signaled|requeued|suspended)")
+_WRONG_STATE = re.compile(
+    r"already finished|not started|[Ii]llegal|[Ss]ignal not supported|not (been )?(suspended|stopped)|already (suspended|stopped)"
+)
 _REFUSED = re.compile(r"Job <([0-9]+(?:\[[0-9]+\])?)>: (.+)")
 
 
@@ -135,7 +140,7 @@ class LsfDialect:
         said = result.error_text
         if result.returncode == 0 and len(found) == 1:
             return _accepted(found.pop(), submission)
-        if result.returncode <= 0 or found or _AWAY.search(said):
+        if result.returncode <= 0 or found or _AWAY.search(f"{result.text}\n{said}"):
             raise SchedulerUnavailable(said.partition("\n")[0] or "it printed no job id")
         line = said.partition("\n")[0] or f"exit code {result.returncode}"
         raise SubmitError(f"lsf refused the job: {line}", retryable=_LATER.search(said) is not None, output=said)
@@ -329,9 +334,9 @@ def _bjobs(*ids: str) -> Command:
 def _answer(result: Result) -> Answer:
     """Rows; whole where it counts its records, and tells of each id that was asked for."""
     said = result.error_text
-    if result.returncode < 0 or _AWAY.search(said):
-        raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
     found, unparsed, whole = records(result.text)
+    if result.returncode < 0 or (not whole and _AWAY.search(said)):
+        raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
     missing = set(_NOT_FOUND.findall(said))
     none_at_all = re.search(r"^No (unfinished |matching )?job found", f"{result.text}\n{said}", re.MULTILINE) is not None
     if not found and not whole and not missing and not none_at_all:
@@ -356,7 +361,7 @@ def _refusal(action: Action, native_id: str, why: str) -> JobyardError:
     text = f"lsf cannot {action} job {native_id}: {why}"
     if "No matching job" in why or "not found" in why:
         return UnknownJob(text)
-    if re.search(r"already finished|not started|[Ii]llegal|not (been )?(suspended|stopped)|already (suspended|stopped)", why):
+    if _WRONG_STATE.search(why):
         return WrongState(text)
     if re.search(r"permi(ssion|tted)|owner", why):
         return NotPermitted(text)

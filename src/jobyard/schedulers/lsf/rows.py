@@ -52,6 +52,7 @@ REASONS: Mapping[str, Cause] = {
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _SECONDS = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) second\(s\)", re.ASCII)
+_CLOCK = re.compile(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2})", re.ASCII)  # both forms were published
 _MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ([KMGT])bytes", re.ASCII)
 _SHIFT = {"K": 10, "M": 20, "G": 30, "T": 40}
 
@@ -62,7 +63,7 @@ def records(text: str) -> tuple[list[dict[str, str]], list[str], bool]:
     """The records, what is none, and whether the answer is whole (it counts its records)."""
     start = text.find("{")
     try:
-        data = json.JSONDecoder(strict=False).raw_decode(text, start)[0] if start >= 0 else None
+        data = json.JSONDecoder(strict=False, object_pairs_hook=_once).raw_decode(text, start)[0] if start >= 0 else None
         found = data.get("RECORDS") if isinstance(data, dict) else None
         if isinstance(data, dict) and isinstance(found, list):
             good = [record for one in found if (record := _record(one)) is not None]
@@ -130,7 +131,7 @@ def _ending(fields: Fields) -> Ending:
         if cause is not Cause.EXITED:
             exit_code = None  # of the signal by which it was ended
     used = ("RUN_TIME", "CPU_USED", "MAX_MEM")
-    seconds, memory = _SECONDS.fullmatch(fields["RUN_TIME"]), _MEMORY.fullmatch(fields["MAX_MEM"])
+    memory = _MEMORY.fullmatch(fields["MAX_MEM"])
     return Ending(
         state=state,
         cause=cause,
@@ -138,9 +139,17 @@ def _ending(fields: Fields) -> Ending:
         aborted=not began,
         message=reason if cause is not Cause.EXITED else "",
         usage=Usage(
-            wall_s=float(seconds[1]) if seconds else None,
+            wall_s=_seconds(fields["RUN_TIME"]),
             max_rss_bytes=int(float(memory[1]) * (1 << _SHIFT[memory[2]])) if memory else None,
             native={name.lower(): fields[name] for name in used if fields[name]},
         ),
         host=fields["EXEC_HOST"].partition(":")[0].rpartition("*")[2] or None,
     )
+
+
+def _seconds(text: str) -> float | None:
+    """``16038 second(s)`` or ``00:00:01``."""
+    if match := _SECONDS.fullmatch(text):
+        return float(match[1])
+    match = _CLOCK.fullmatch(text)
+    return float(int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3])) if match else None

@@ -1,8 +1,10 @@
 """LSF's commands: bsub, bjobs, bkill, bstop, bresume, bparams.
 
 Texts are those that users published: ``roddy`` (LSFJobManagerSpec of github.com/TheRoddyWMS/BatchEuphoria), ``ceems`` (the LSF
-tests of github.com/ceems-dev/ceems), ``ert`` (the LSF driver's tests of github.com/equinor/ert), or stand in IBM's command
-reference (``manual``). ``unproven``: none of these shows it. A setting, ``minute_s``, says how long a minute is here.
+tests of github.com/ceems-dev/ceems), ``ert`` (the LSF driver's tests of github.com/equinor/ert), ``ridgeback`` (the LSF client's
+tests of github.com/mskcc/ridgeback), ``openlava`` (the messages of github.com/openlava/openlava, LSF's relative), ``jasmin`` (the
+user guide of help.jasmin.ac.uk); or stand in IBM's command reference (``manual``). ``unproven``: none of these shows it. A setting,
+``minute_s``, says how long a minute is here.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class Lsf(Lookalike):
     }  # fmt: skip
 
     def away(self, program: str) -> Answer:
-        return Answer(255, b"", b"Cannot connect to LSF. Please wait ...\n")  # unproven
+        """ridgeback: on standard output, again and again; openlava: then it gives up."""
+        return Answer(255, b"Cannot connect to LSF. Please wait ...\n" * 3, b"LSF is down. Please wait ...\n")
 
     def variables(self, job: Job) -> dict[str, str]:
         return {"LSB_JOBID": str(job.spec.number), "LSB_JOBINDEX": str(job.index or 0), "LSB_QUEUE": job.spec.queue}  # manual
@@ -95,7 +98,7 @@ class Lsf(Lookalike):
         if spec.queue not in self.config["queues"]:
             raise Refusal(255, f"{spec.queue}: No such queue. Job not submitted.\n")  # manual
         if spec.indices is not None and len(spec.indices) > self.config["max_array"]:
-            raise Refusal(255, "Job array index too large. Job not submitted.\n")  # unproven
+            raise Refusal(255, "Job array index too large. Job not submitted.\n")  # jasmin
         if not stdin.strip():
             raise Refusal(255, "Empty job. Job not submitted.\n")  # manual
         jobs = self.take(spec, stdin, held=held)
@@ -106,7 +109,7 @@ class Lsf(Lookalike):
         if name == "J":
             match = re.fullmatch(r"([^\[\]%]*)(?:\[([0-9,:-]+)\](?:%([0-9]+))?)?", value)
             if match is None:
-                raise Refusal(255, "Bad job name. Job not submitted.\n")  # unproven
+                raise Refusal(255, "Bad job name. Job not submitted.\n")  # openlava
             spec.name = match[1]
             if match[2]:
                 first, _, last = match[2].partition("-")
@@ -131,7 +134,7 @@ class Lsf(Lookalike):
                 match = re.fullmatch(r"(done|exit|ended)\(([0-9\[\]]+)\)", part)
                 jobs = self.jobs_of(match[2]) if match else []
                 if match is None or not jobs:
-                    raise Refusal(255, "Dependency condition invalid. Job not submitted.\n")  # unproven
+                    raise Refusal(255, f"{match[2] if match else part}: No matching job found. Job not submitted.\n")  # openlava
                 spec.after.append((WHEN[match[1]], jobs[0].id if "[" in match[2] else str(jobs[0].spec.number)))
         elif name not in ("o", "env", "R", "U"):
             raise Refusal(255, f"-{name}: Unknown option. Job not submitted.\n")  # unproven
@@ -223,11 +226,11 @@ class Lsf(Lookalike):
             self.act("cancel", jobs)
         elif program == "bkill":
             if not active:
-                return "Job has not started yet"  # unproven
+                return "Job has not started yet"  # openlava
             number = int(signal) if signal and signal.isdigit() else int(signals.Signals[f"SIG{signal}"])
             for word, _ in self.act("signal", active, number):
                 if word != "ok":
-                    return "Illegal signal value"  # unproven
+                    return "Signal not supported"  # openlava
         elif program == "bstop":
             self.act("hold", waiting)
             self.act("suspend", [job for job in active if job.state == "RUNNING"])

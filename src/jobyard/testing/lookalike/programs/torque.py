@@ -1,8 +1,10 @@
 """Torque's commands: qsub, qstat, qdel, qhold, qrls, qsig, qselect.
 
 Texts are from Torque's manual pages and source (github.com/adaptivecomputing/torque, src/cmds), which stands beside each as
-``manual`` or the file's name, and from an output that a user published (``bpipe``: TorqueStatusMonitorTest of
-github.com/ssadedin/bpipe). ``unproven``: none of these shows it.
+``manual`` or the file's name, and from outputs that users published: ``bpipe`` (TorqueStatusMonitorTest of
+github.com/ssadedin/bpipe), ``uic`` (the guide to the cluster Extreme of the University of Illinois Chicago), ``cbio``
+(github.com/cBio/cbio-cluster, issues 28 and 178), ``toil`` (github.com/DataBiosphere/toil, issue 3698), ``canu``
+(github.com/marbl/canu, issue 2013). ``unproven``: none of these shows it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ __all__ = ["STYLE", "Torque"]
 TAKE, FLAGS = "aAbcCdDejJklKLmMNopPqrStTuvwW", "fhIVxXzn"
 WHEN = {"afterok": "success", "afternotok": "failure", "afterany": "any"}
 WHEN |= {f"{word}array": when for word, when in WHEN.items()}  # manual: qsub -W depend
+FINISHED = "Request invalid for state of job MSG=invalid state for job - COMPLETE"  # uic
 STATUS = {  # error numbers modulo 256 (src/include/pbs_error_db.h); texts as get_err_msg of qstat.c prints them
     "Unknown Job Id Error": 153,
     "Request invalid for state of job": 168,
@@ -39,9 +42,14 @@ class Torque(Pbs):
         return "queue" if verb == "account" else verb
 
     def away(self, program: str) -> Answer:
+        """The server (cbio), or to qsub trqauthd, by which every command asks (toil). The exit codes are unproven."""
         host = self.config["host"]
-        text = f"{program}: cannot connect to server {host} (errno=111) Connection refused\n"  # qstat.c; the number unproven
-        return Answer(255 if program == "qstat" else 111, b"", text.encode())
+        if program == "qsub":
+            why = "(null) (errno=15137) could not connect to trqauthd"
+            return Answer(33, b"", joined([*["socket_connect_unix failed: 15137"] * 3, f"qsub: cannot connect to server {why}"]))
+        lines = [f"Unable to communicate with {host}(127.0.0.1)", f"Cannot connect to specified server host '{host}'."]
+        lines.append(f"{program}: cannot connect to server {host} (errno=111) Connection refused")
+        return Answer(255 if program == "qstat" else 111, b"", joined(lines))
 
     def variables(self, job: Job) -> dict[str, str]:
         found = {
@@ -84,7 +92,8 @@ class Torque(Pbs):
         if spec.queue not in self.config["queues"]:
             raise Refusal(170, "qsub: submit error (Unknown queue MSG=requested queue not found)\n")  # qsub_functions.c
         if spec.indices is not None and len(spec.indices) > self.config["max_array"]:
-            raise Refusal(1, "qsub: submit error (Bad Job Array Request MSG=number of array jobs exceeds limit)\n")  # unproven
+            # torque's own tests show the words of the slot limit; those of the size are unproven
+            raise Refusal(1, "qsub: submit error (Bad Job Array Request MSG=number of array jobs exceeds limit)\n")
         jobs = self.take(spec, script, held=held)
         return Answer(0, joined([self.shown(jobs[0]) if spec.indices is None else self.parent(spec.number)]))
 
@@ -105,7 +114,7 @@ class Torque(Pbs):
         elif name == "walltime":
             spec.walltime = float(value)
         elif name != "mem":
-            raise Refusal(187, f"qsub: submit error (Unknown resource type  Resource_List.{name})\n")  # unproven
+            raise Refusal(187, f"qsub: submit error (Unknown resource type  Resource_List.{name})\n")  # pbs_error_db.h
 
     def _depend(self, spec: Spec, value: str) -> None:
         for part in value.split(","):
@@ -113,7 +122,7 @@ class Torque(Pbs):
             for one in ids:
                 _, jobs = self.jobs_of(one)
                 if word not in WHEN or not jobs:
-                    raise Refusal(1, "qsub: submit error (Invalid Job Dependency)\n")  # unproven
+                    raise Refusal(208, f"qsub: submit error (Invalid Job Dependency MSG=cannot queue job {one})\n")  # canu
                 spec.after.append((WHEN[word], str(jobs[0].spec.number) if "[]" in one else jobs[0].id))
         spec.more["depend"] = value
 
@@ -205,7 +214,7 @@ class Torque(Pbs):
             shown, jobs = self.jobs_of(text)
             error = self._act_on(program, dict(given), shown, [job for job in jobs if not self.gone(job)])
             if error is not None:
-                code = STATUS[error]
+                code = STATUS[error.partition(" MSG=")[0]]
                 said.append(f"{program}: {error} {shown}")  # prt_job_err
         self.machine.schedule(time.time())
         return Answer(code, b"", joined(said))
@@ -215,13 +224,13 @@ class Torque(Pbs):
             return "Unknown Job Id Error"
         alive = [job for job in jobs if not job.over]
         if not alive:
-            return "Request invalid for state of job"
+            return FINISHED
         if program == "qdel":
             self.act("cancel", alive)
         elif program in ("qhold", "qrls"):
             self.act("hold" if program == "qhold" else "release", [job for job in alive if job.state in WAITING])
         elif any(job.state not in ACTIVE for job in alive):
-            return "Request invalid for state of job"
+            return "Request invalid for state of job MSG=invalid state for job - QUEUED"  # uic, of another state
         else:
             number = {"SIGSTOP": 19, "SIGCONT": 18, "SIGTERM": 15, "SIGKILL": 9}[given.get("s", "SIGTERM")]
             self.act("signal", alive, number)
