@@ -72,12 +72,13 @@ def dependencies(executor: SchedulerExecutor) -> frozenset[str]:
 def test_the_scheduler_takes_what_is_rendered(opened: Opener, tmp_path: Path) -> None:
     """All hooks, as a program would use them that submits by itself."""
     executor = opened()
+    books_memory = "memory_bytes" in executor._link().session.capabilities.attributes
     spec = JobSpec(
         "/bin/sleep",
         ["600"],
         name="it's $(a) test",
         directory=tmp_path,
-        resources=ResourceSpecV1(process_count=1, memory=64 << 20),
+        resources=ResourceSpecV1(process_count=1, memory=64 << 20 if books_memory else None),
         attributes=JobAttributes(timedelta(minutes=3)),
     )
     job = Job(spec)
@@ -91,7 +92,7 @@ def test_the_scheduler_takes_what_is_rendered(opened: Opener, tmp_path: Path) ->
     script.write_text("#!/bin/sh\nexec sleep 600\n")
     script.chmod(0o700)
     words = shlex.split(path.read_text().splitlines()[-1])
-    if words[0] == "exec":
+    if words[0] == "exec" and words[-1] != str(script):
         shepherd = Path(words[-2])
         shepherd.parent.mkdir(parents=True)
         shepherd.write_text("import time\ntime.sleep(600)\n")
@@ -133,7 +134,9 @@ def test_many_like_jobs_are_one_submission(opened: Opener, tmp_path: Path) -> No
     executor = opened()
     jobs = [Job(JobSpec("/bin/sh", ["-c", f"exit {n % 4}"])) for n in range(MANY)]
     executor.submit_many(jobs)
-    assert commands(executor)["submit"] == 1
+    can = executor._link().session.capabilities
+    together = can.arrays and can.per_task_control  # else each is a submission of its own
+    assert commands(executor)["submit"] == (1 if together else MANY)
     assert len({job.native_id for job in jobs}) == MANY
     codes = [status.exit_code for status in executor.wait_all(jobs, timedelta(seconds=250)) or ()]
     assert codes == [n % 4 for n in range(MANY)]
@@ -144,7 +147,7 @@ def test_many_like_jobs_are_one_submission(opened: Opener, tmp_path: Path) -> No
     assert finished(waiting[1]).state is JobState.CANCELED
     (tmp_path / "gate").touch()
     assert [finished(job).exit_code for job in waiting if job is not waiting[1]] == [7, 7, 7]
-    assert commands(executor)["submit"] == 2
+    assert commands(executor)["submit"] == (2 if together else MANY + len(waiting))
 
 
 def test_a_hundred_jobs_that_wait_for_others(opened: Opener, tmp_path: Path) -> None:
