@@ -317,7 +317,6 @@ def test_nothing_is_left(executor_name: str, yard: Path, tmp_path: Path, monkeyp
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    executor = open_executor(executor_name)
 
     def files() -> set[str]:
         found = set()
@@ -334,7 +333,7 @@ def test_nothing_is_left(executor_name: str, yard: Path, tmp_path: Path, monkeyp
             time.sleep(0.05)  # folders go soon after the end was told
         assert left() == set()
 
-    def batch() -> list[Job]:
+    def batch(executor: JobExecutor) -> None:
         (tmp_path / "in").write_text("x")
         specs = [
             JobSpec("/bin/true"),
@@ -346,14 +345,13 @@ def test_nothing_is_left(executor_name: str, yard: Path, tmp_path: Path, monkeyp
         jobs = [Job(spec) for spec in specs]
         executor.submit_many(jobs)
         assert executor.wait_all(jobs, LONG) is not None
-        return jobs
 
-    batch()
-    settled()
-    before = files()
-    for _ in range(4):
-        batch()
-    settled()
-    assert files() == before
-    assert list(home.iterdir()) == []  # no ~/.psij
-    executor.close()
+    with open_executor(executor_name) as executor:
+        batch(executor)
+        settled()
+        before = files()
+        for _ in range(4):
+            batch(executor)
+        settled()
+        assert files() == before
+        assert list(home.iterdir()) == []  # no ~/.psij
