@@ -231,7 +231,7 @@ class Submitter:
 
     def _begin(self, submission: Submission, never: str | None) -> Begun | None:
         """The submission's command, starting while its intent is made durable: it says nothing before it gets its script."""
-        return None if self._early is None or never is not None else self._early.begin(submission)
+        return None if self._early is None or never is not None else self._early.begin_submission(submission)
 
     def _send_each(
         self, prepared: Sequence[_Prepared], ranges: Sequence[range], placed: dict[int, Placed], count: int, begun: Begun | None

@@ -212,7 +212,7 @@ def test_closing_ends_what_was_started(tmp_path: Path) -> None:
 def test_without_slurm_the_error_is_that_of_submit(yard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = SlurmScheduler(LocalTransport(environment={"PATH": "/nonexistent"}))
     submission = Submission(token="a" * 32, folder="/w/" + "a" * 32, description=JobDescription(argv=("x",)))
-    begun: Begun | None = scheduler.begin(submission)
+    begun: Begun | None = scheduler.begin_submission(submission)
     assert begun is None
     with pytest.raises(NoScheduler, match="sbatch"):
         scheduler.submit(submission)

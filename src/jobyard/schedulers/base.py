@@ -191,7 +191,7 @@ class Begun(Protocol):
 class BeginsSubmissions(Protocol):
     """A scheduler whose submission command can find its libraries and its configuration while the intent is made durable."""
 
-    def begin(self, submission: Submission) -> Begun | None:
+    def begin_submission(self, submission: Submission) -> Begun | None:
         """Start the command; None where that cannot be now. It says nothing to the scheduler before ``Begun.submit``, and never
         does where this process ends before that."""
 

@@ -97,7 +97,7 @@ class CommandScheduler:
 
     # Submission
 
-    def begin(self, submission: Submission) -> Begun | None:
+    def begin_submission(self, submission: Submission) -> Begun | None:
         if self._early is None or self._early[0] is not self.transport:
             able = isinstance(self.dialect, ReadsScripts) and isinstance(self.transport, StartsCommands)
             self._early = self.transport, able  # to ask the classes takes 50 us, and this is in the way of each submission
