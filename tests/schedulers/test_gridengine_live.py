@@ -36,5 +36,6 @@ def features(contact: str, session: Session) -> conformance.Features:
         honours_priority=True,
         suspend_late_s=2.0,
         signals_suspended=False,
+        requeue_again_s=60,
         commands_run=lambda: sum(scheduler.commands_run.values()),
     )

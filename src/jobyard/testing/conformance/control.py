@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -211,11 +213,17 @@ class Control:
             assert ending.signal == "SIGUSR1"
             assert ending.state is JobState.FAILED
         elif action is Action.REQUEUE:
-            eventually(
-                lambda: len(scene.log.read_text().splitlines()) == 2,
-                2 * features.deadline_s + features.cancel_grace_s,
-                "the job has begun again",
-            )
+            again_at = math.inf if features.requeue_again_s is None else time.monotonic() + features.requeue_again_s
+
+            def begun_again() -> bool:
+                nonlocal again_at
+                if time.monotonic() > again_at:
+                    again_at += features.requeue_again_s or math.inf
+                    with contextlib.suppress(WrongState):  # it is about to begin
+                        job.requeue()
+                return len(scene.log.read_text().splitlines()) == 2
+
+            eventually(begun_again, 2 * features.deadline_s + features.cancel_grace_s, "the job has begun again")
             open_gate(scene.gate)
             ending = finish(job, features, features.deadline_s + features.cancel_grace_s)
             assert ending.success

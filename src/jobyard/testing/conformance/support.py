@@ -90,6 +90,7 @@ class Features:
     core_dumps: bool | None = None  # None: as on this machine
     suspend_late_s: float = 0.0  # a job goes on for so long after its suspension was acknowledged
     signals_suspended: bool = True  # a signal sent to a suspended job is delivered
+    requeue_again_s: float | None = None  # an acknowledged requeue may come to nothing; it is asked again after so long
     causes: Mapping[str, Collection[Cause]] = field(default_factory=dict)  # by the cause that would be exact
     commands_run: Callable[[], int] | None = None  # counts the scheduler's commands run so far
 
