@@ -140,22 +140,23 @@ def test_more_than_the_window_is_refused() -> None:
         os.close(writing)
 
 
-def test_a_sender_waits_for_what_was_consumed() -> None:
-    """So much is under way as the window says, and never more."""
+@pytest.mark.parametrize("burst", [0, 4000])
+def test_a_sender_waits_for_what_was_consumed(burst: int) -> None:
+    """So much is under way as the window says, and never more; at the beginning, as the burst says."""
     reading, writing = os.pipe()
-    sending = wire.Streams(wire.Sender(writing), 7, window=1000)
-    taking = wire.Streams(wire.Sender(writing), 7, window=1000)
+    sending = wire.Streams(wire.Sender(writing), 7, window=1000, burst=burst)
+    taking = wire.Streams(wire.Sender(writing), 7, window=1000, burst=burst)
     done = threading.Event()
 
     def send() -> None:
-        assert sending.send(0, b"x" * 10_000)
+        assert sending.send(0, b"x" * 20_000)
         done.set()
 
     thread = threading.Thread(target=send)
     thread.start()
     try:
         reader, under_way, total = wire.FrameReader(reading), 0, 0
-        while total < 10_000:
+        while total < 20_000:
             frame = reader.read()
             assert frame is not None
             kind, number, payload = frame
@@ -167,7 +168,7 @@ def test_a_sender_waits_for_what_was_consumed() -> None:
             taking.arrived(payload)
             under_way += len(payload) - 1
             total += len(payload) - 1
-            assert under_way <= 1000
+            assert under_way <= (1000 if total > 8000 else max(burst, 1000))
             came = taking.next(0)
             assert came is not None
             under_way -= len(came[1])
@@ -178,3 +179,33 @@ def test_a_sender_waits_for_what_was_consumed() -> None:
         thread.join()
         os.close(reading)
         os.close(writing)
+
+
+@pytest.mark.parametrize("window", [1000, wire.WINDOW, wire.BURST])
+def test_what_may_be_under_way_at_first_comes_down_to_the_window(window: int) -> None:
+    """And never to nothing, though all is consumed only when no more may be sent."""
+    reading, writing = os.pipe()
+    burst = max(4000, wire.BURST if window > 1000 else 0)
+    sending = wire.Streams(wire.Sender(writing), 7, window=window, burst=burst)
+    taking = wire.Streams(wire.Sender(writing), 7, window=window, burst=burst)
+    reader, rounds = wire.FrameReader(reading), []
+    try:
+        for _ in range(30):
+            rounds.append(0)
+            blocks = []
+            while size := sending.room(0, 1 << 30, 0):
+                blocks.append(size)
+                taking.arrived(b"\0" + b"x" * size)
+                rounds[-1] += size
+            for size in blocks:
+                came = taking.next(0)
+                assert came is not None
+                taking.consumed(came[0], size)
+            taking.sender.send(wire.PONG)
+            while (frame := reader.read()) is not None and frame[0] == wire.CREDIT:
+                sending.give(*wire.credited(frame[2]))
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert rounds[0] == burst
+    assert all(window * 3 // 4 < one <= window for one in rounds[10:]), rounds

@@ -40,7 +40,7 @@ class Request(wire.Streams):
     """One request that is being served."""
 
     def __init__(self, helper: "Helper", number: "int", arguments: "Dict[str, Any]", raw: "bytes") -> "None":
-        wire.Streams.__init__(self, helper.sender, number, arguments.get("window", wire.WINDOW), helper.buffers)
+        wire.Streams.__init__(self, helper.sender, number, arguments.get("window", wire.WINDOW), helper.buffers, wire.BURST)
         self.helper = helper
         self.arguments = arguments
         self.raw = raw

@@ -57,7 +57,10 @@ def found(request: "Request") -> "Answer":
 
 
 def receive(request: "Request") -> "Answer":
-    """Records that come are written below a folder, which is made; or each to the path that ``targets`` has for it."""
+    """Records that come are written below a folder, which is made; or each to the path that ``targets`` has for it.
+
+    The folder gets the mode and time that stand in the request, if any, once all came.
+    """
     path = request.path()
     if "targets" in request.arguments:
         targets = [wire.as_bytes(target) for target in request.arguments["targets"]]
@@ -76,6 +79,8 @@ def receive(request: "Request") -> "Answer":
         if request.cancelled or not request.at_end:
             raise Refused("cancelled", "it was given up")
         receiver.finish()
+        if "mode" in request.arguments and not receiver.errors:
+            set_times(request)
     except transfer.TransferError as error:
         raise Refused("content", str(error)) from error
     except OSError as error:

@@ -25,6 +25,7 @@ BLOCK = 1 << 17  # bytes of a stream in one frame
 INLINE = 1 << 18  # up to here, content stands in the request or the answer itself
 WINDOW = 1 << 19  # bytes of a stream under way; on a short way more only makes other messages wait
 WINDOW_FAR = 1 << 21  # where the round trip is long; ssh's own channel has no more
+BURST = WINDOW_FAR  # bytes of a stream under way at its beginning
 FAR_S = 0.005  # a round trip from which on it is long
 PIPE_BYTES = 1 << 20  # more than the window: who sends waits for what was consumed, not for each page of the pipe
 _JOINED = 1 << 14  # payloads up to here are sent with their header in one piece
@@ -181,7 +182,17 @@ def credited(payload: "bytes") -> "Tuple[int, int]":
 class Streams(object):
     """The streams of one request at one end: what came and was not consumed, and what may still be sent."""
 
-    def __init__(self, sender: "Sender", request: "int", window: "int" = WINDOW, buffers: "Optional[Buffers]" = None) -> "None":
+    def __init__(
+        self,
+        sender: "Sender",
+        request: "int",
+        window: "int" = WINDOW,
+        buffers: "Optional[Buffers]" = None,
+        burst: "int" = 0,
+    ) -> "None":
+        """``burst``: what may be under way at first, if more than the window: what is short goes in one piece. The end that
+        takes it gives half back until the rest is the window.
+        """
         self.sender = sender
         self.request = request
         self.window = window
@@ -190,7 +201,9 @@ class Streams(object):
         self._changed = threading.Condition()
         self._came: "Deque[Tuple[int, bytes]]" = deque()
         self._held = 0
+        self._burst = max(burst, window)
         self._allowed: "Dict[int, int]" = {}
+        self._kept_back: "Dict[int, int]" = {}
         self._owed: "Dict[int, int]" = {}
         self._ended = False
         self.over = False  # the request is done, or was given up: nobody waits any more
@@ -203,7 +216,7 @@ class Streams(object):
         with self._changed:
             self._came.append((payload[0], payload))
             self._held += len(payload) - 1
-            if self._held > 4 * self.window + BLOCK:
+            if self._held > max(4 * self.window, self._burst) + BLOCK:
                 raise WireError("more came than the window allows")
             self._changed.notify_all()
 
@@ -216,7 +229,7 @@ class Streams(object):
     def give(self, stream: "int", count: "int") -> "None":
         """CREDIT came."""
         with self._changed:
-            self._allowed[stream] = self._allowed.get(stream, self.window) + count
+            self._allowed[stream] = self._allowed.get(stream, self._burst) + count
             self._changed.notify_all()
 
     def stop(self) -> "None":
@@ -248,6 +261,11 @@ class Streams(object):
         self._lent = None
         with self._changed:
             self._held -= count
+            kept = self._kept_back.get(stream, 0)
+            if kept < self._burst - self.window:
+                keep = min(count // 2, self._burst - self.window - kept)
+                self._kept_back[stream] = kept + keep
+                count -= keep
             owed = self._owed.get(stream, 0) + count
             if owed < self.window // 4:
                 self._owed[stream] = owed
@@ -258,9 +276,9 @@ class Streams(object):
     def room(self, stream: "int", wanted: "int", timeout_s: "Optional[float]" = None) -> "int":
         """How many of ``wanted`` bytes may be sent now, waiting for at least one; 0 when the time is over, or after ``stop``."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self.over or self._allowed.get(stream, self.window) > 0, timeout_s) or self.over:
+            if not self._changed.wait_for(lambda: self.over or self._allowed.get(stream, self._burst) > 0, timeout_s) or self.over:
                 return 0
-            allowed = self._allowed.get(stream, self.window)
+            allowed = self._allowed.get(stream, self._burst)
             count = min(wanted, allowed, BLOCK)
             self._allowed[stream] = allowed - count
             return count

@@ -78,7 +78,7 @@ class Pending(wire.Streams):
     """A request that was sent: its streams, and its answer when it comes."""
 
     def __init__(self, link: Link, number: int, window: int) -> None:
-        super().__init__(link.sender, number, window, link.buffers)
+        super().__init__(link.sender, number, window, link.buffers, wire.BURST)
         self.link = link
         self.done = threading.Event()
         self.sent_at_s = time.monotonic()

@@ -222,9 +222,13 @@ def _push(transport: OpenSSHTransport, source: str, target: str, progress: Progr
     files = 0
     if plan.entries or (plan.top is not None and _misses(transport, plan.target)):
         files = _send_records(transport, plan, progress)
-    if plan.top is not None:
-        ask(transport, "set_times", "write", plan.target, {"mode": plan.top[4] & 0o777, "time_ns": plan.top[3]})
+    elif plan.top is not None:
+        ask(transport, "set_times", "write", plan.target, _of_top(plan.top))
     return Transferred(files, plan.unchanged, plan.size_bytes)
+
+
+def _of_top(top: Entry) -> dict[str, int]:
+    return {"mode": top[4] & 0o777, "time_ns": top[3]}
 
 
 def _misses(transport: OpenSSHTransport, path: str) -> bool:
@@ -245,8 +249,9 @@ def _send_records(transport: OpenSSHTransport, plan: _Plan, progress: Progress |
         if progress is not None:
             progress(min(sent, total), total, plan.target)
 
+    arguments = {"path": as_wire(plan.target), **({} if plan.top is None else _of_top(plan.top))}
     blocks = transfer.records(os.fsencode(plan.source), plan.entries, plan.parts, plan.sources)
-    files, errors = give(transport, {"path": as_wire(plan.target)}, blocks, told, plan.source, plan.target)
+    files, errors = give(transport, arguments, blocks, told, plan.source, plan.target)
     _raise_errors(transport.name, plan.target, errors)
     return files
 
