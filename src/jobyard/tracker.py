@@ -203,6 +203,8 @@ class Tracker:
                 self._feed()
             while self._answers:
                 self._answers.popleft()()
+            if self._thread is None:  # nobody waits for receipts: what came is seen by who looks
+                self._receipts.wait(0.0)
             tokens = {*self._receipts.changed(), *(token for token, at_s in self._unread.items() if now_s >= at_s)}
             found = (self._submissions[token] for token in tokens if token in self._submissions)
             self._look(sorted(found, key=lambda submission: submission.first_key))  # told in the order of submission

@@ -97,7 +97,7 @@ class History:
 
     def _alive(self, act: Callable[[], None]) -> None:
         """Do it; where the client dies of it, another takes its place, now or later."""
-        self.scheduler.begin()
+        self.scheduler.client_begins()
         try:
             act()
         except Crash:

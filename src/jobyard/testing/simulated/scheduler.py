@@ -155,7 +155,7 @@ class SimulatedScheduler:
             fault = Fault.SHUFFLED  # a record that is written neither changes nor goes
         return self._arrives(self._spoilt(rows, fault), fault, native_ids)
 
-    def begin(self) -> None:
+    def client_begins(self) -> None:
         """The client begins something: what arrives from now on may not be recorded yet when it dies."""
         self._fresh.clear()
 
