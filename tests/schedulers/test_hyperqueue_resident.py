@@ -434,6 +434,7 @@ def test_idle_it_ends_and_leaves_no_process(state: Path) -> None:
 def test_it_ends_with_its_room() -> None:
     with private_yard() as folder, Session("hyperqueue?cores=1") as session:
         pid = pid_of_first(session, folder / "state")
+        session.submit_all([["/bin/sleep", "600"]] * 2)
     eventually(lambda: not Path(f"/proc/{pid}").exists(), "nobody could find it any more")
 
 

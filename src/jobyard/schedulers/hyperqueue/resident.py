@@ -211,8 +211,10 @@ class Resident:
             return False
 
     def is_lost(self) -> bool:
-        """Nobody can find this process any more: the room was removed."""
-        return not os.path.exists(os.path.join(self.room, "socket"))
+        """Nobody can find this process any more: the room was removed; and the folders of all jobs that are left are gone, too."""
+        if os.path.exists(os.path.join(self.room, "socket")):
+            return False
+        return self.join is not None or not any(os.path.exists(entry.folder) for entry in self.records.unfinished())
 
     @contextlib.contextmanager
     def _not_for_ever(self) -> Iterator[None]:
@@ -252,10 +254,10 @@ def serve(resident: Resident, listening: socket.socket, idle_s: float) -> bool:
         try:
             client = listening.accept()[0]
         except TimeoutError:
+            if resident.is_lost():
+                return False
             if resident.is_busy():
                 quiet_since = time.monotonic()
-            elif resident.is_lost():
-                return False
             if time.monotonic() - quiet_since >= idle_s:
                 return _last_call(resident, listening)
             continue
