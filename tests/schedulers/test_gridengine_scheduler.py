@@ -6,7 +6,7 @@ import calendar
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -197,6 +197,14 @@ def test_wrappers_are_passed_by_only_where_they_are_debians(programs: None) -> N
 # Run again --------------------------------------------------------------------------------------------------------------------
 
 
+def first_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path, programs: Mapping[str, str]) -> None:
+    """Programs of a line of shell each."""
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
 @pytest.mark.parametrize(("report", "wait_s"), [("00:00:40", 50), ("00:01:30", 100), ("5", 15), ("", 50)])
 def test_what_is_rescheduled_begins_after_its_host_has_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: str, wait_s: int
@@ -209,10 +217,7 @@ def test_what_is_rescheduled_begins_after_its_host_has_reported(
         "echo 'Modify operation can not be applied on job 7 in pending/hold state'; exit 1",
         "qalter": f'echo "$TZ $@" >>{tmp_path}/altered; echo "modified start time of job 5"',
     }
-    for name, text in programs.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    first_on_path(monkeypatch, tmp_path, programs)
     before = time.time()
     said = GridEngineScheduler(LocalTransport()).control(Action.REQUEUE, ["5", "7", "13.2"])
     assert (said["5"], said["13.2"]) == (None, None)
@@ -225,14 +230,24 @@ def test_what_is_rescheduled_begins_after_its_host_has_reported(
 
 
 def test_nothing_is_altered_where_nothing_was_rescheduled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in {
+    programs = {
         "qconf": "echo 'load_report_time 00:00:40'",
         "qmod": "echo 'The job 14 is not restartable'; exit 1",
         "qalter": f"touch {tmp_path}/altered",
-    }.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    }
+    first_on_path(monkeypatch, tmp_path, programs)
     said = GridEngineScheduler(LocalTransport()).control(Action.REQUEUE, ["14"])
     assert isinstance(said["14"], ControlError)
+    assert not (tmp_path / "altered").exists()
+
+
+def test_a_host_that_cannot_reckon_with_time_reschedules_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = {
+        "qconf": "echo 'qconf: strange' >&2; exit 1",
+        "date": "echo 'date: illegal option -- d' >&2; exit 1",
+        "qmod": "echo 'Pushed rescheduling of job 5 on host localhost'",
+        "qalter": f"touch {tmp_path}/altered",
+    }
+    first_on_path(monkeypatch, tmp_path, programs)
+    assert GridEngineScheduler(LocalTransport()).control(Action.REQUEUE, ["5", "6"])["5"] is None
     assert not (tmp_path / "altered").exists()

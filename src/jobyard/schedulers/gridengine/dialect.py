@@ -109,9 +109,9 @@ qconf -spl | while read -r name; do qconf -sp "$name"; done
 # is sent to the same host before that is not run again: the old process is kept, or the new one killed; on another host both run
 # for a while (measured on 8.1.9: 9 of 12 jobs went wrong). So it may not begin before; waiting tasks of its array wait, too.
 _REQUEUE = """
-wait=$(qconf -sconf global |
+wait=$(qconf -sconf global 2>/dev/null |
     awk '$1 == "load_report_time" { n = split($2, part, ":"); for (i = 1; i <= n; i++) s = s * 60 + part[i]; print s }')
-at=$(date -d "@$(($(date +%s) + ${wait:-40} + 10))" +%Y%m%d%H%M.%S)
+at=$(date -d "@$(($(date +%s) + ${wait:-40} + 10))" +%Y%m%d%H%M.%S 2>/dev/null)
 said=$(qmod -rj "$@")
 code=$?
 printf '%s\\n' "$said"
