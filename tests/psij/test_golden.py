@@ -412,3 +412,15 @@ def test_a_file_that_is_read_from_standard_input(yard: Path, tmp_path: Path) -> 
             time.sleep(0.05)
         executor.close()
     assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_a_file_that_the_scheduler_runs_itself_is_made_executable(common_yard: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a file"
+    path.touch(0o640)
+    executor = JobExecutor.get_instance("cobalt")
+    assert isinstance(executor, SchedulerExecutor)
+    job = Job(JobSpec("/bin/true", attributes=JobAttributes(duration=timedelta(minutes=1))))
+    command = executor.get_submit_command(job, path)
+    assert (command[0], command[-1]) == ("qsub", str(path))
+    assert path.stat().st_mode & 0o777 == 0o740
+    assert executor.get_submit_command(job, tmp_path / "none")[-1] == str(tmp_path / "none"), "which need not be there yet"
