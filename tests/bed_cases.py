@@ -2,6 +2,7 @@
 
 ``tests/schedulers/differences/SCHEDULER.toml`` holds both. A case that differs must fail there, or its entry is wrong (strict
 xfail); a case that is left out of every day runs with FULL=1. docs/differences.md is generated from the same files.
+What a lookalike of a scheduler's commands makes different stands in ``tests/lookalikes/differences`` in the same way.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent / "schedulers" / "differences"
+LOOKALIKES = Path(__file__).parent / "lookalikes" / "differences"
 BED = os.environ.get("JOBYARD_BED", "")
 SUITES = ("conformance", "drmaa", "psij")
 
@@ -44,9 +46,9 @@ def scheduler_of(bed: str) -> str:
     return bed.partition("-")[0]
 
 
-def read(scheduler: str) -> tuple[list[Difference], list[LeftOut]]:
+def read(scheduler: str, folder: Path = FOLDER) -> tuple[list[Difference], list[LeftOut]]:
     """A scheduler's file; nothing where there is none. ValueError: an entry that is not whole."""
-    path = FOLDER / f"{scheduler}.toml"
+    path = folder / f"{scheduler}.toml"
     if not path.exists():
         return [], []
     data = tomllib.loads(path.read_text())
@@ -74,7 +76,8 @@ def apply(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what differs on this bed, and leave out what is too long for every day."""
     if not BED:
         return
-    differences, left_out = read(scheduler_of(BED))
+    style = BED.removeprefix("lookalike-")
+    differences, left_out = read(style, LOOKALIKES) if style != BED else read(scheduler_of(BED))
     kept, dropped = [], []
     for item in items:
         for difference in differences:
