@@ -81,6 +81,11 @@ def _yes(value: str) -> bool:
     return value == "yes"
 
 
+def _there(value: str) -> str:
+    """A folder of the host's; ``~/`` at its beginning is the home of who logs in."""
+    return value if value.startswith("~/") else _absolute(value)
+
+
 def _absolute(value: str) -> str:
     if not value.startswith("/"):
         raise ValueError(f"{value!r} is not an absolute path")
@@ -106,7 +111,7 @@ def _words(value: str) -> str:
 
 
 SSH_OPTIONS: Mapping[str, Callable[[str], Any]] = {  # of contacts with a host (docs/remote.md)
-    "work_dir": _absolute,  # where the jobs' folders lie there
+    "work_dir": _there,  # where the jobs' folders lie there
     "path": _path_list,  # folders put before PATH there
     "python": _program,  # that runs the helper there
     "ssh_config": _absolute,  # in place of ~/.ssh/config

@@ -20,6 +20,7 @@ __all__ = ["Gc3Config", "default_paths", "read", "site_of"]
 
 _MAX_BYTES = 1 << 20
 _SCHEDULERS = {"slurm": "slurm", "sge": "gridengine", "pbs": "pbs", "lsf": "lsf"}
+_HOME = re.compile(r"\A\$(?:HOME|\{HOME\})(?=/)")  # as GC3Pie's own default of spooldir has it
 _SECTION = re.compile(r"(auth|resource)/([^/]+)")
 
 
@@ -147,5 +148,5 @@ def _host_options(resource: Mapping[str, str], login: Mapping[str, str]) -> dict
     if "ignore_ssh_host_keys" in resource:
         options["ignore_ssh_host_keys"] = resource["ignore_ssh_host_keys"]
     if "spooldir" in resource:
-        options["work_dir"] = resource["spooldir"]
+        options["work_dir"] = _HOME.sub("~", resource["spooldir"])
     return options

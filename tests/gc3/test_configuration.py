@@ -149,6 +149,12 @@ def test_sites_for_every_front(conf: Path, yard: Path) -> None:
     assert resolve("site:big/s1?queue=short").options["queue"] == "short"
 
 
+@pytest.mark.parametrize("spool", ["$HOME/.gc3pie_jobs", "${HOME}/.gc3pie_jobs", "~/.gc3pie_jobs"])
+def test_a_spool_folder_at_home_is_at_home_there(conf: Path, spool: str) -> None:
+    conf.write_text(TEXT.replace("/scratch/me", spool))
+    assert resolve("site:big").options["work_dir"] == "~/.gc3pie_jobs"
+
+
 def test_config_toml_goes_first(conf: Path, yard: Path) -> None:
     (yard / "config.toml").write_text('[defaults]\ncontact = "site:here"\n\n[sites.big]\ncontact = "local"\n')
     assert resolve("site:big").scheduler == "local"
@@ -161,7 +167,7 @@ def test_config_toml_goes_first(conf: Path, yard: Path) -> None:
         ("type = slurm", "type = ec2", "no batch system"),
         ("frontend = login.example.org\n", "", "frontend is missing"),
         ("port = 2222", "port = many", "many"),
-        ("spooldir = /scratch/me", "spooldir = $HOME/x", "absolute"),
+        ("spooldir = /scratch/me", "spooldir = $SCRATCH/x", "absolute"),
         ("ignore_ssh_host_keys = no", "ignore_ssh_host_keys = nope", "neither yes nor no"),
         ("auth = cluster", "auth = other", r"no \[auth/other\]"),
         ("type = ssh", "type = openstack", "neither ssh nor none"),

@@ -39,7 +39,7 @@ max_cores = 4
 max_cores_per_job = 4
 max_memory_per_core = 1 GB
 max_walltime = 1 hour
-spooldir = {there}
+spooldir = {spool}
 """
 
 
@@ -61,14 +61,14 @@ def far(request: pytest.FixtureRequest) -> Iterator[Far]:
     with (
         private_yard() as folder,
         lookalike.install(folder / "cell", "pbs", slots=4, kill_grace_s=0.2) as cell,
-        running_sshd(environment=f"PATH={cell.bin}:{os.defpath}") as sshd,
+        running_sshd(environment=f"PATH={cell.bin}:{os.defpath} HOME={folder}") as sshd,
         pytest.MonkeyPatch.context() as patch,
     ):
-        there = folder / "there"
-        there.mkdir()
+        (folder / "there").mkdir()
+        spool = folder / "there" if request.param == "GC3PIE_CONF" else "$HOME/there"
         path = folder / "other.conf" if request.param == "GC3PIE_CONF" else folder / ".gc3" / "gc3pie.conf"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(TEXT.format(user=getpass.getuser(), config=sshd.config, there=there))
+        path.write_text(TEXT.format(user=getpass.getuser(), config=sshd.config, spool=spool))
         patch.setenv("HOME", str(folder))
         patch.delenv("VIRTUAL_ENV", raising=False)
         patch.delenv("GC3PIE_CONF", raising=False)

@@ -22,12 +22,13 @@ _told: "Dict[Tuple[str, bytes], Set[bytes]]" = {}  # by reader and folder: names
 
 def _root(request: "Request") -> "workroot.Root":
     wanted = request.arguments["base"]
+    home = request.helper.environment.get(b"HOME") or os.fsencode(os.path.expanduser("~"))
     if wanted is None:
-        named = request.helper.environment.get(b"JOBYARD_WORK_DIR")
-        home = request.helper.environment.get(b"HOME") or os.fsencode(os.path.expanduser("~"))
-        base = named or home + b"/.local/state/jobyard/work"
+        base = request.helper.environment.get(b"JOBYARD_WORK_DIR") or home + b"/.local/state/jobyard/work"
     else:
         base = wire.as_bytes(wanted)
+        if base.startswith(b"~/"):
+            base = home + base[1:]
     root = _roots.get(base)
     if root is None:
         try:
