@@ -17,7 +17,8 @@ _CHUNK = 1 << 16
 
 
 class Follower:
-    """Copies a growing file to a stream of ours. A file that is not there yet has nothing to copy."""
+    """Copies a growing file to a stream of ours. A file that is not there yet has nothing to copy; one that was cut short, or that
+    another has taken the place of, is copied from its beginning."""
 
     def __init__(self, path: str, target: BinaryIO, before: Callable[[], None] = lambda: None) -> None:
         self.path = path
@@ -40,9 +41,8 @@ class Follower:
         """Copy what is new; True if there was any."""
         if not self._open():
             return False
-        assert self._file is not None
         anything = False
-        while chunk := self._file.read(_CHUNK):
+        while chunk := self._next():
             if not anything:
                 self._before()
             self._target.write(chunk)
@@ -50,6 +50,25 @@ class Follower:
         if anything:
             self._target.flush()
         return anything
+
+    def _next(self) -> bytes:
+        assert self._file is not None
+        chunk = self._file.read(_CHUNK)
+        if chunk:
+            return chunk
+        found = os.fstat(self._file.fileno())
+        if found.st_size < self._file.tell():
+            self._file.seek(0)
+            return self._file.read(_CHUNK)
+        try:
+            named = os.stat(self.path)
+        except FileNotFoundError:  # moved away, and none has its name yet
+            return b""
+        if (named.st_dev, named.st_ino) == (found.st_dev, found.st_ino):
+            return b""
+        self._file.close()
+        self._file = None
+        return self._file.read(_CHUNK) if self._open() and self._file is not None else b""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -66,7 +85,8 @@ class Follower:
 
 
 class HostFollower(Follower):
-    """Copies a growing file of a login host. While the host cannot be reached there is nothing to copy."""
+    """Copies a growing file of a login host. While the host cannot be reached there is nothing to copy. A file that became shorter
+    is copied from its beginning."""
 
     def __init__(self, transport: Transport, path: str, target: BinaryIO, before: Callable[[], None] = lambda: None) -> None:
         super().__init__(path, target, before)
@@ -97,6 +117,9 @@ class HostFollower(Follower):
         while True:
             try:
                 chunk = self._transport.read_range(self.path, self._at, _CHUNK)
+                if not chunk and self._at and self._transport.stat(self.path).size_bytes < self._at:
+                    self._at = 0
+                    continue
             except FileNotFoundError:
                 return False
             except TransportError as error:
