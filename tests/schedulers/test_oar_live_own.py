@@ -62,8 +62,8 @@ def session(yard: Path) -> Iterator[Session]:
 
 def oarsub(*words: str) -> str:
     """A job of the user's that is none of ours; its id."""
-    argv = ["oarsub", "-O", "/dev/null", "-E", "/dev/null", *words]
-    text = subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True, cwd="/tmp").stdout
+    argv = ["oarsub", "-O", "/dev/null", "-E", "/dev/null", "-d", "/tmp", *words]  # the last -d counts
+    text = subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True).stdout
     return text.rpartition("OAR_JOB_ID=")[2].strip()
 
 
