@@ -142,4 +142,6 @@ def array_of(task: str) -> str:
     """The id of the array that a task's id belongs to, as the scheduler writes it."""
     if SCHEDULER in ("pbs", "torque"):
         return re.sub(r"\[\d+\]", "[]", task)
+    if SCHEDULER == "oar":  # of an array's first task
+        return f"{task}[]"
     return re.sub(r"[._\[]\d+\]?$", "", task)
