@@ -22,6 +22,7 @@ from ...errors import (
 )
 from ...job import JobDescription, signal_name
 from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..finding import accepted_by_token
 from .rows import FIELDS, ID, records, row_of
 
 __all__ = ["LsfDialect"]
@@ -149,17 +150,8 @@ class LsfDialect:
         return [self.list_command()]
 
     def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
-        by_token = {submission.token: submission for submission in submissions}
-        found: dict[str, Accepted] = {}
-        for result in results:
-            answer = _answer(result)
-            for row in answer.rows:
-                submission = by_token.get(row.token or "")
-                if submission is not None and ("[" in row.native_id) == (submission.kind is not Kind.SINGLE):
-                    found.setdefault(submission.token, _accepted(_number(row.native_id), submission))
-            if not answer.complete and len(found) < len(by_token):
-                raise SchedulerUnavailable("its answer is not whole")
-        return found
+        answers = (_answer(result) for result in results)
+        return accepted_by_token(answers, submissions, lambda native_id, one: _accepted(_number(native_id), one))
 
     # What became of them
 

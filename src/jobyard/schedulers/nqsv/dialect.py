@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from ...errors import ControlError, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, WrongState
 from ...job import JobDescription
 from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..finding import accepted_by_token
 from ..pbs.long_options import attribute_words, check_options, marked, unmarked
 from ..pbs.options import check_common, mail_words, shown_name
 from .rows import ID, NAME_LENGTH, named, records, row_of
@@ -119,14 +120,8 @@ class NqsvDialect:
         return [self.list_command()]
 
     def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
-        wanted = {submission.token for submission in submissions}
-        found: dict[str, Accepted] = {}
-        for result in results:
-            answer = _answer(result)
-            found.update((row.token, Accepted((row.native_id,))) for row in answer.rows if row.token in wanted and row.token)
-            if answer.unparsed and len(found) < len(wanted):
-                raise SchedulerUnavailable(f"what is no row may be the job: {answer.unparsed[0]}")
-        return found
+        answers = (_answer(result) for result in results)
+        return accepted_by_token(answers, submissions, lambda native_id, _: Accepted((native_id,)))
 
     # What became of them
 

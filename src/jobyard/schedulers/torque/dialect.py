@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from ...errors import JobyardError, SchedulerUnavailable, SubmitError
 from ...job import JobDescription
 from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..finding import accepted_by_token
 from ..pbs.family import WHEN, act, asked_for, limits, named_in, parent, printed_id, ranges, refusal
 from ..pbs.options import attribute_words, begin_words, check_common, checked_options, mail_words, seconds, shown_name
 from ..pbs.rows import ID, PARENT
@@ -122,17 +123,8 @@ class TorqueDialect:
         return [self.list_command()]
 
     def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
-        by_token = {submission.token: submission for submission in submissions}
-        found: dict[str, Accepted] = {}
-        for result in results:
-            answer = _answer(result)
-            for row in answer.rows:
-                submission = by_token.get(row.token or "")
-                if submission is not None and ("[" in row.native_id) == (submission.kind is not Kind.SINGLE):
-                    found.setdefault(submission.token, _accepted(parent(row.native_id), submission))
-            if answer.unparsed and len(found) < len(by_token):
-                raise SchedulerUnavailable(f"what is no row may be the job: {answer.unparsed[0]}")
-        return found
+        answers = (_answer(result) for result in results)
+        return accepted_by_token(answers, submissions, lambda native_id, one: _accepted(parent(native_id), one))
 
     # What became of them
 

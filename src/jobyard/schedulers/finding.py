@@ -1,0 +1,31 @@
+"""Submissions found again among the rows of a list, where a row shows jobyard's token. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ..errors import SchedulerUnavailable
+from .base import Accepted, Answer, Kind, Submission
+
+__all__ = ["accepted_by_token"]
+
+
+def accepted_by_token(
+    answers: Iterable[Answer], submissions: Sequence[Submission], accepted: Callable[[str, Submission], Accepted]
+) -> dict[str, Accepted]:
+    """What ``Dialect.parse_find`` gives; ``accepted`` makes it of the native id of a job, or of any task (``15[2]``).
+
+    SchedulerUnavailable where one is not found and an answer is not whole: what could not be read may be the job, and who takes it
+    for lost submits it twice.
+    """
+    by_token = {submission.token: submission for submission in submissions}
+    found: dict[str, Accepted] = {}
+    for answer in answers:
+        for row in answer.rows:
+            submission = by_token.get(row.token or "")
+            if submission is not None and ("[" in row.native_id) == (submission.kind is not Kind.SINGLE):
+                found.setdefault(submission.token, accepted(row.native_id, submission))
+        if not answer.complete and len(found) < len(by_token):
+            why = f"what is no row may be the job: {answer.unparsed[0]}" if answer.unparsed else "its answer is not whole"
+            raise SchedulerUnavailable(why)
+    return found
