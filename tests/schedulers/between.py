@@ -173,7 +173,7 @@ def assert_lost_answer(session: Session, commands: Commands, tmp_path: Path, sub
 
 
 def assert_thousand_are_one(session: Session, commands: Commands, submit: str, cancel: str, *, count: int = 1000) -> None:
-    """A thousand like jobs are one command to submit, and one to cancel; ``count``: fewer, where they take the scheduler minutes."""
+    """A thousand like jobs are one command to submit, and one to cancel; ``count``: fewer, where they take minutes."""
     many = session.submit_all([jobs.exit_with(n % 3) for n in range(count)], hold=True)
     assert len({job.native_id for job in many}) == count
     assert commands.calls(submit) == 1
