@@ -217,7 +217,8 @@ class Link:
             state = engine_job.state
             if not STATES[state].is_greater_than(job._status.state):
                 return
-            ending = engine_job.ending
+            # Of a job that went on meanwhile, the ending is no part of what its state was: it comes as a change of its own.
+            ending = engine_job.ending if state.final else None
             if ending is not None and not _has_stages(job):
                 self._take(job, engine_job, fronts.Transition(state=state, at=ending.ended_at or time.time(), ending=ending))
             else:  # which stages there were, and when, its history knows

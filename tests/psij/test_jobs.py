@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import jobyard
 import psij
 from psij import InvalidJobException, Job, JobAttributes, JobExecutor, JobSpec, JobState, ResourceSpecV1, SubmitException
 from psij._engine_executor import EngineExecutor
@@ -275,6 +276,31 @@ def test_throttling_by_a_callback(executor: JobExecutor) -> None:
         submit()
     assert done.wait(LONG.total_seconds())
     assert most[0] == 3
+
+
+def test_a_job_that_ends_between_two_looks_is_told(common_yard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its state is read while it runs, its ending when it is over: whoever waits for the end hears of it all the same."""
+    gate = tmp_path / "gate"
+    with open_executor("local", url="?idle=97") as executor:  # a session of its own, which nobody watches yet
+        job = Job(shell('until [ -e "$1" ]; do sleep 0.02; done', str(gate)))
+        executor.submit(job)
+        engine_job = job._engine_job
+        assert engine_job is not None
+        real = type(engine_job).state
+        looks: list[object] = []
+
+        def state(self: jobyard.Job) -> jobyard.JobState:
+            if self is not engine_job or looks:
+                return jobyard.JobState(real.__get__(self))
+            looks.append(self)
+            gate.touch()
+            self.wait(LONG.total_seconds())
+            return jobyard.JobState.RUNNING
+
+        monkeypatch.setattr(type(engine_job), "state", property(state))
+        status = job.future().result(LONG.total_seconds())
+    assert looks
+    assert status.state is JobState.COMPLETED
 
 
 def test_awaiting(executor: JobExecutor) -> None:
