@@ -237,7 +237,8 @@ def test_dictionary_of_settings(session: Shared, folder: Path) -> None:
         assert known == {"remoteCommand", "workingDirectory", "outputPath"}
         jt.joinFiles = True
         ids = session.runBulkJobs(jt, 1, 2, 1)
-    assert array_of(ids[0]) == array_of(ids[1])
+    if SCHEDULER != "oar":  # there each task has an id of its own
+        assert array_of(ids[0]) == array_of(ids[1])
     session.synchronize(ids, dispose=True)
 
 
