@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gc3.awaiting import asked, ended, gated, reached, run
-from gc3.standin_backend import StandinSystem, application, resource
+from gc3.awaiting import asked, ended, eventually, gated, reached, run
+from gc3.conftest import over_ssh
+from gc3.standin_backend import BulkSystem, StandinSystem, application, resource
 from gc3.test_engine_backends import StandinLrms, made
 from gc3libs import Run
-from gc3libs.exceptions import LRMSSubmitError
+from gc3libs.backends.transport import SshTransport
+from gc3libs.exceptions import LRMSSubmitError, TransportError
 from jobyard.testing.standin import Cell
 
 Make = Callable[..., Any]
@@ -101,3 +105,93 @@ def test_a_connection_that_is_cut_between_two_calls(there: Any, tmp_path: Path, 
 
 def test_programs_are_found_by_their_interpreter(there: Any) -> None:
     assert there.interpreter == sys.executable
+
+
+# The connection -------------------------------------------------------------------------------------------------------------
+
+
+def test_resources_and_threads_share_one_connection(cell: Cell, sshd: Any, yard: Path, tmp_path: Path) -> None:
+    """Three resources of one login, with tasks of several threads: the server sees one login."""
+    before = sshd.log.count("Accepted publickey")
+    systems = [resource(cell, BulkSystem, name=f"cluster {number}", **over_ssh(sshd, yard / "work")) for number in range(3)]
+    lived: list[int] = []
+
+    def live(system: Any, number: int) -> None:
+        app = application(["/bin/sh", "-c", f"exit {number}"], tmp_path / f"{system.name} {number}")
+        if run(system, app).exitcode == number:
+            system.get_results(app, app.output_dir)
+            system.free(app)
+            lived.append(number)
+
+    threads = [threading.Thread(target=live, args=(system, number)) for system in systems for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for system in systems:
+        system.close()
+    assert sorted(lived) == sorted([0, 1, 2, 3] * 3)
+    assert sshd.log.count("Accepted publickey") == before + 1
+
+
+def test_a_hundred_peeks_at_once(cell: Cell, sshd: Any, yard: Path, tmp_path: Path) -> None:
+    """More than a server has sessions for one connection (MaxSessions, ten)."""
+    system = resource(cell, **over_ssh(sshd, yard / "work"))
+    app = application(["/bin/sh", "-c", "echo a line"], tmp_path)
+    run(system, app)
+    seen: list[bytes] = []
+
+    def peek() -> None:
+        stream = io.BytesIO()
+        system.peek(app, "out.txt", stream)
+        seen.append(stream.getvalue())
+
+    threads = [threading.Thread(target=peek) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    system.close()
+    assert seen == [b"a line\n"] * 100
+
+
+@pytest.mark.parametrize("way", ["put", "get"])
+@pytest.mark.parametrize("old", [b"", b"what was there"])
+def test_a_link_that_breaks_within_a_file(sshd: Any, tmp_path: Path, way: str, old: bytes) -> None:
+    """Its name stands for the whole file, for the old one, or for none: never for a part."""
+    source, target = tmp_path / "source", tmp_path / "to" / "target"
+    source.write_bytes(b"0123456789abcdef" * 4_000_000)
+    target.parent.mkdir()
+    if old:
+        target.write_bytes(old)
+    with SshTransport("bed", ssh_config=str(sshd.config)) as transport:
+        transport.connect()
+        stopped = threading.Event()
+        cut: list[int] = []
+
+        def watch() -> None:
+            while not stopped.is_set():
+                sizes = [path.lstat().st_size for path in target.parent.iterdir() if path.name != "target"]
+                if sizes and max(sizes) > 8_000_000:
+                    cut.append(max(sizes))
+                    transport.inner.connection.abort()  # type: ignore[attr-defined]
+                    return
+
+        def broken() -> bool:
+            thread = threading.Thread(target=watch)
+            thread.start()
+            try:
+                getattr(transport, way)(str(source), str(target), overwrite=True)
+            except TransportError:
+                return True
+            finally:
+                stopped.set()
+                thread.join()
+            return False
+
+        if broken():
+            assert cut
+            assert (target.read_bytes() if target.exists() else b"") == old
+            eventually(lambda: not broken(), "the next connection brings it")
+    assert target.read_bytes() == source.read_bytes()
+    eventually(lambda: os.listdir(target.parent) == ["target"], "the broken one is cleaned away")  # by the helper, as it ends

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import subprocess
 import tempfile
 import threading
@@ -25,6 +26,7 @@ __all__ = ["Connection", "Resumes", "connection"]
 
 FIRST_RETRY_S = 1.0  # after a failure; doubled with each
 LONGEST_RETRY_S = 60.0
+JITTER = 0.25  # of each interval, at most added to it
 ANEW_S = 1.0  # how old a failure may be that is told again in place of another try
 
 
@@ -177,7 +179,8 @@ class Connection:
                         return
                 with self._changed:
                     wait_s = min(FIRST_RETRY_S * 2 ** min(max(self._failures - 1, 0), 10), LONGEST_RETRY_S)
-                    self._changed.wait_for(lambda: self._closed or self._link is not None, wait_s + 0.01)
+                    wait_s += 0.01 + wait_s * JITTER * random.random()  # many programs saw the host go at the same moment
+                    self._changed.wait_for(lambda: self._closed or self._link is not None, wait_s)
                     if self._closed or not any(one.wanted for one in list(self._resuming)):
                         return
         finally:
