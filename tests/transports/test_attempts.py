@@ -66,7 +66,7 @@ def test_programs_that_wait_alike_do_not_come_alike(tries: list[float], monkeypa
     monkeypatch.setattr(openssh_connection, "LONGEST_RETRY_S", 0.1)
     wait_for = connection._changed.wait_for
 
-    def noted(true: Any, timeout: float | None = None) -> bool:
+    def noted(true: Any, timeout: float | None = None) -> Any:
         assert timeout is not None
         waited.append(timeout)
         return wait_for(true, timeout)
