@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -78,6 +80,56 @@ def test_push_and_pull(place: Path, tmp_path: Path) -> None:
     assert b"need a folder" in jobyard("pull", "--site", "far", "/a", "/b", "nowhere", status=2, cwd=tmp_path).stderr
     assert b"nothing" in jobyard("pull", "--site", "far", "/no/nothing", "x", status=1, cwd=tmp_path).stderr
     assert b"use cp" in jobyard("push", "--contact", "local", "data", "x", status=2, cwd=tmp_path).stderr
+
+
+def on_a_terminal(*words: str, cwd: Path) -> bytes:
+    """What the command shows there."""
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "jobyard", *words],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        cwd=cwd,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    ) as running:
+        os.close(slave)
+        seen = b""
+        with os.fdopen(master, "rb", buffering=0) as terminal, contextlib.suppress(OSError):  # the other end is closed
+            while part := terminal.read(4096):
+                seen += part
+        assert running.wait(60) == 0, seen
+    return seen
+
+
+def test_a_bar_is_drawn_on_a_terminal_alone(place: Path, tmp_path: Path) -> None:
+    """Of what is under way, how much of how much; the line that stays comes after it. A hostile name draws nothing."""
+    name = "big \x1b[31mred"
+    (tmp_path / name).write_bytes(os.urandom(1 << 20) * 20)
+    for words in (("push", name, f"{tmp_path}/there/"), ("pull", f"{tmp_path}/there/{name}", f"{tmp_path}/back/")):
+        seen = on_a_terminal(words[0], "--site", "far", *words[1:], cwd=tmp_path)
+        assert "━".encode() in seen
+        assert b"21.0 MB" in seen or b"21.0/21.0" in seen, seen
+        assert seen.rstrip().endswith(b"1 file, 20971520 bytes")
+        assert b"\x1b[31mred" not in seen
+    assert (tmp_path / "back" / name).read_bytes() == (tmp_path / name).read_bytes()
+    quiet = jobyard("push", "--site", "far", name, f"{tmp_path}/again/", cwd=tmp_path)
+    assert quiet.stderr == b""
+    assert quiet.stdout.count(b"\n") == 1
+
+
+def test_what_cannot_be_brought_says_why(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "out").symlink_to("../../etc/passwd")
+    said = jobyard("push", "--site", "far", "tree", f"{tmp_path}/there", status=1, cwd=tmp_path).stderr
+    assert said.startswith(b"jobyard: ")
+    assert b"tree/out" in said
+    assert b"could lead out" in said
+    assert said.count(b"\n") == 1
+    assert not (tmp_path / "there").exists()
+    said = jobyard("pull", "--site", "far", f"{tmp_path}/tree", f"{tmp_path}/here", status=1, cwd=tmp_path).stderr
+    assert b"could lead out" in said
+    assert not (tmp_path / "here").exists()
 
 
 def test_files_of_a_job(place: Path, tmp_path: Path) -> None:

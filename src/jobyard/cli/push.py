@@ -112,7 +112,7 @@ def _bar(name: str) -> Iterator[Progress | None]:
 
     columns: list[Any] = [TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
     with Progress(*columns, console=Console(markup=False, highlight=False, stderr=True), transient=True) as bars:
-        task = bars.add_task(plain(name), total=None)
+        task = bars.add_task(plain(os.path.basename(name.rstrip("/")) or name), total=None)  # a whole path leaves no room
 
         def progress(sent: int, total: int, _path: str) -> None:
             bars.update(task, completed=sent, total=total)
