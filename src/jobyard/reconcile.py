@@ -276,8 +276,11 @@ class _Fold:
             return
         if not one.ended and one.ending is not None and one.ending.cause is Cause.NODE:  # of a run, not of the job
             self.note(cut=Cause.NODE)
-        if one.attempt is not None and one.attempt < seen.attempt:
-            return  # of an earlier run
+        if one.attempt is not None and one.attempt < seen.attempt:  # of an earlier run
+            if one.ended:  # of the newest it says that there is none: it waited for that one, and went
+                what = "absent" if one.source is Source.QUEUE else "unaccounted"
+                self.absence(_replace(one, source=Source.ABSENCE, what=what))
+            return
         if one.native_state is not None and one.native_state != seen.native_state and one.source is Source.QUEUE:
             self.note(native_state=one.native_state)
         if one.attempt is not None and one.attempt > seen.attempt:

@@ -467,3 +467,30 @@ def test_nothing_new_gives_the_same_facts_back() -> None:
     assert same is facts
     assert made == []
     assert reconcile(JobFacts(terms=TERMS), [], T0, clock_s=0.0)[1] == []
+
+
+def _went_while_it_waited(*acts: Observation) -> list[Step]:
+    return [accepted(), begin(), end("SIGTERM", "SIGTERM"), row(QUEUED, attempt=2), *acts]
+
+
+def test_a_job_that_goes_while_it_waits_to_run_again() -> None:
+    """A scheduler that counts runs counts the one that it waits for; of one that never came it counts the run before."""
+    word = account(Cause.EXITED, "SIGTERM", attempt=1)
+    early = [*_went_while_it_waited(act("cancel")), ABSENT, LOOKED, word]
+    facts, _ = play(early)
+    assert not facts.state.final, "accounting may be late"
+    facts, _ = play([*early, *absent(40.0, 40.0), word])
+    assert facts.ending is not None
+    assert (facts.state, facts.ending.cause) == (CANCELLED, Cause.CANCELLED)
+    facts, _ = play([*_went_while_it_waited(), ABSENT, LOOKED, word, *absent(40.0, 40.0, 40.0), word])
+    assert facts.state is FAILED, "nobody says why it went"
+
+
+def test_the_same_where_the_queue_keeps_what_is_over() -> None:
+    word = over(Cause.EXITED, "SIGTERM", attempt=1)
+    unaccounted = Observation(source=Source.ABSENCE, at=T0 + 30, what="unaccounted")
+    story = [*_went_while_it_waited(act("cancel")), word, LOOKED, 40.0, word, 40.0, word, unaccounted]
+    facts, _ = play(story)
+    assert facts.state is CANCELLED
+    again, _ = play([*story[:6], row(RUNNING, attempt=2), 40.0, row(RUNNING, attempt=2), unaccounted])
+    assert again.state is RUNNING, "an old answer, and then the newer run"
