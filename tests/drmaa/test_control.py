@@ -105,7 +105,7 @@ def test_finished(session: Shared, folder: Path) -> None:
 
 def test_control_of_all(session: Shared, folder: Path) -> None:
     """All five actions on three jobs, and the first that is refused raises."""
-    jobs = session.runBulkJobs(sleeper(folder, 60, jobSubmissionState="drmaa_hold"), 1, 3, 1)
+    jobs = session.runBulkJobs(sleeper(folder, 600, jobSubmissionState="drmaa_hold"), 1, 3, 1)
     session.control(ALL, RELEASE)
     for job in jobs:
         until_state(job, JobState.RUNNING)

@@ -29,7 +29,7 @@ from drmaa_suite.run import (
 
 Shared = type[drmaa.Session]
 # The first word of vendors' libraries; where there is no such library, the scheduler's own name.
-DRM_SYSTEMS = ("local", "standin", "SGE", "SLURM", "IBM", "PBS", "Torque", "Condor", SCHEDULER)
+DRM_SYSTEMS = ("local", "standin", "SGE", "SLURM", "IBM", "PBS", "Torque", "Condor", "OAR", SCHEDULER)
 
 
 def test_initialize_twice(session: Shared, folder: Path) -> None:

@@ -123,7 +123,16 @@ def test_jobs_in_the_queue() -> None:
     assert rows["run"].state is JobState.RUNNING
     assert rows["run"].began_at is not None
     assert rows["after"].state is JobState.QUEUED
+    assert (rows["postpone"].state, rows["postpone"].by) == (JobState.HELD, By.SYSTEM)
     assert not any(row.ended for row in rows.values() if row.state in (JobState.RUNNING, JobState.HELD, JobState.QUEUED))
+
+
+def test_a_job_that_is_held_and_waits_for_a_moment() -> None:
+    (one,) = (one for one in records(sample("stat-full-json").text)[0] if one["name"] == "postpone")
+    (row,) = rows_of([{**one, "state": "Hold"}])
+    assert (row.state, row.by) == (JobState.HELD, By.BOTH)
+    (row,) = rows_of([{**one, "state": "Running"}])
+    assert (row.state, row.by) == (JobState.RUNNING, None)
 
 
 def test_a_job_that_was_sent_again_is_one_job() -> None:

@@ -156,6 +156,8 @@ def rows_of(found: Iterable[Record]) -> list[Row]:
 def _row(native_id: str, one: Record, attempt: int) -> Row:
     word = one["state"]
     state, by = STATES.get(word, (None, None))
+    if word in ("Waiting", "Hold") and _postponed(one):
+        state, by = JobState.HELD, By.BOTH if word == "Hold" else By.SYSTEM
     over = word in OVER and not _goes_on(one)
     ending = _ending(one, attempt) if over else None
     began = _moment(one["startTime"]) if word in (*OVER, "Running", "Suspended", "Resuming", "Finishing") else None
@@ -175,6 +177,12 @@ def _row(native_id: str, one: Record, attempt: int) -> Row:
         submitted_at=_moment(one["submissionTime"]) if attempt == 1 else None,
         began_at=began,
     )
+
+
+def _postponed(one: Record) -> bool:
+    """It waits for a moment. Whether that has come OAR does not tell; the job soon runs then."""
+    types = one.get("types")
+    return isinstance(types, list) and any(_text(kind).startswith("postpone=") for kind in types)
 
 
 def _goes_on(one: Record) -> bool:
