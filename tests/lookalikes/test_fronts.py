@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bed_cases import LOOKALIKES, read
 from jobyard.testing import lookalike
 from lookalikes.areas import on_path
 
@@ -39,6 +40,16 @@ def run(style: str, *arguments: str, timeout_s: float) -> None:
             timeout=timeout_s,
         )
     assert done.returncode == 0, done.stdout
+
+
+def test_what_differs_is_told_to_users() -> None:
+    assert {path.stem for path in LOOKALIKES.glob("*.toml")} <= set(STYLES)
+    for style in STYLES:
+        differences, _ = read(style, LOOKALIKES)
+        for one in differences:
+            assert one.cases, one
+            assert one.what.endswith("."), one
+            assert (ROOT / one.source).is_file(), one
 
 
 @pytest.mark.timeout(240)

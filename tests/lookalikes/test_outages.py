@@ -19,8 +19,8 @@ from jobyard.testing.standin.programs.jobs import ACTIVE
 from lookalikes.areas import on_path
 
 STYLES = tuple(lookalike.COMMANDS)
-# Of Cobalt and NQSV the three that are the dialect's own work; the others run every day on the other lookalikes.
-EVERYDAY = ("*[pbs*", "*[torque*", "*[lsf*", "*[flux*", "*-away]", "*-die_after]", "*_for_all_jobs_at_once*")
+# Of Cobalt and NQSV the two that are the dialect's own work; the others run every day on the other lookalikes.
+EVERYDAY = ("*[pbs*", "*[torque*", "*[lsf*", "*[flux*", "*-away]", "*-die_after]")
 
 
 @pytest.fixture(scope="module", params=STYLES)
