@@ -35,7 +35,7 @@ PARSERS: dict[str, Callable[[Result], object]] = {
     "limits": DIALECT.parse_limits,
     "site": DIALECT.parse_site,
     "version": DIALECT.parse_version,
-    **{f"control-{action}": partial(read_control, action) for action in DIALECT.capabilities.actions},
+    **{f"control-{action}": partial(read_control, action) for action in sorted(DIALECT.capabilities.actions)},
 }
 OUTPUTS = st.one_of(
     st.sampled_from(SAMPLES).flatmap(lambda one: damaged(sample(one).stdout.splitlines(keepends=True) or [b""])),
