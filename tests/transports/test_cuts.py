@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,12 @@ from conformance.yards import private_yard
 from jobyard import JobState, Session
 from jobyard.contact import Contact
 from jobyard.errors import JobyardError, TransportError
+from jobyard.node.helper_wire import ERR, RES
 from jobyard.testing import standin
 from jobyard.testing.transport_suite import assert_gone
 from jobyard.transports.base import Command, CommandTimeout
 from jobyard.transports.openssh_errors import HostUnreachable, LinkLost
+from jobyard.transports.openssh_link import Link
 from transports.sshd import Sshd, await_true, children, running_sshd
 
 CUT = Path(__file__).with_name("cut.py")
@@ -122,6 +125,98 @@ def test_a_connection_that_breaks_at_any_byte(sshd: Sshd, place: Path, cell: sta
 @pytest.mark.timeout(900)
 def test_fifty_cuts(sshd: Sshd, place: Path, cell: standin.Cell, tmp_path: Path) -> None:
     cut_everywhere(sshd, place, cell, tmp_path, 50)
+
+
+class Steps:
+    """Notes each request of all links, and breaks the link at one: before it is sent, once it is sent, or as its answer comes."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, phase: str) -> None:
+        self.phase = phase
+        self.at: int | None = None  # the request at which the link breaks, from 0
+        self.seen: list[str] = []
+        self._lock = threading.Lock()
+        self._answer: tuple[Link, int] | None = None
+        self._send, self._take = Link.send, Link._take
+
+        def send(link: Link, op: str, *more: Any, **named: Any) -> Any:
+            return self.send(link, op, *more, **named)
+
+        def take(link: Link, kind: int, number: int, payload: bytes) -> None:
+            self.take(link, kind, number, payload)
+
+        patch.setattr(Link, "send", send)
+        patch.setattr(Link, "_take", take)
+
+    def begin(self, at: int | None) -> None:
+        """Count from here."""
+        with self._lock:
+            self.at, self.seen, self._answer = at, [], None
+
+    @property
+    def broke(self) -> bool:
+        """The link was broken since ``begin``."""
+        return self.at is None
+
+    def _cut(self, link: Link) -> None:
+        self.at = None
+        link.abort(LinkLost("the test broke it"))
+
+    def send(self, link: Link, op: str, *more: Any, **named: Any) -> Any:
+        with self._lock:
+            here = len(self.seen) == self.at
+            self.seen.append(op)
+            if here and self.phase == "before":
+                self._cut(link)
+        pending = self._send(link, op, *more, **named)
+        with self._lock:
+            if here and self.phase == "sent":
+                self._cut(link)
+            elif here and self.phase == "answered":
+                self._answer = (link, pending.request)
+        return pending
+
+    def take(self, link: Link, kind: int, number: int, payload: bytes) -> None:
+        with self._lock:
+            if self._answer == (link, number) and kind in (RES, ERR):
+                self._answer = None
+                self._cut(link)
+                return
+        self._take(link, kind, number, payload)
+
+
+@pytest.mark.parametrize(
+    "phase", [pytest.param("before", marks=pytest.mark.long), "sent", pytest.param("answered", marks=pytest.mark.long)]
+)
+@pytest.mark.timeout(900)
+def test_a_connection_that_breaks_at_each_step(
+    sshd: Sshd, place: Path, cell: standin.Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    """Whatever was asked for when it broke: nothing is lost, nothing runs twice."""
+    before = set(cell.jobs())
+    steps, accepted, broken = Steps(monkeypatch, phase), [], []
+    runs = tmp_path / "runs"
+    runs.touch()
+    steps.begin(None)
+    with Session(contact_of(place, sshd.config, tmp_path / "whole")) as session:
+        accepted.append(one_job(session, runs))
+    whole = list(steps.seen)
+    assert {"work_open", "work_create", "run", "watch", "work_receipts"} <= set(whole), whole
+    # Every day the first request of each kind.
+    numbers = list(range(len(whole))) if os.environ.get("FULL") == "1" else [whole.index(op) for op in dict.fromkeys(whole)]
+    for number in numbers:
+        steps.begin(number)
+        with Session(contact_of(place, sshd.config, tmp_path / f"step{number}")) as session:  # the shepherd is put there anew
+            token = one_job(session, runs)
+            while token is None:  # a host is not tried again within a second
+                token = await_true(lambda session=session: one_job(session, runs), "a submission is accepted")
+            accepted.append(token)
+            if steps.broke:
+                broken.append(steps.seen[number])
+    ours = {name: told for name, told in cell.jobs().items() if name not in before}
+    await_true(lambda: not any(cell.jobs()[name][0] in ("PENDING", "RUNNING") for name in ours), "all jobs ended")
+    assert sorted(runs.read_text().split()) == sorted(str(token) for token in accepted), (whole, broken)
+    assert {"work_open", "work_create", "run"} <= set(broken), broken
+    assert len(broken) >= len(numbers) * 0.6, (whole, broken)
 
 
 def ssh_of(session_or_transport: object) -> int:
