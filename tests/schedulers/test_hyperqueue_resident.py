@@ -370,13 +370,66 @@ def test_nobody_else_can_connect(state: Path) -> None:
     with Session("hyperqueue?cores=2") as session:
         assert session.submit(["/bin/true"]).wait(timeout=LONG_S).success
         pid = pid_of(state)
-        listening = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout
-        assert f"pid={pid}," not in listening
+        assert not listens(pid)
         (access,) = Path(room_of(state)).glob("server-*/001/access.json")
         ends = json.loads(access.read_text())
         for end in (ends["client"], ends["worker"]):
             with socket.socket() as stranger, pytest.raises(OSError):
-                stranger.connect((end["host"], end["port"]))
+                stranger.connect(("127.0.0.1", end["port"]))
+
+
+def listens(pid: int) -> bool:
+    """Whether a process holds a TCP socket that listens."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]]
+    listening = {f"socket:[{words[9]}]" for words in lines if words[3] == "0A"}
+    held = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    return bool(listening & held)
+
+
+@pytest.mark.parametrize("stranger", ["none", "waits", "accepted"])
+@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
+def test_closed_to_all_but_those_who_are_there(stranger: str, family: str) -> None:
+    """In a process of its own: a listening socket, a connection of its own to it, and perhaps one of somebody else's, which the
+    server has accepted (that is told), or not yet (then it never will)."""
+    if family == "AF_INET6" and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("there is no IPv6 here")
+    code = f"""
+import socket, sys
+from jobyard.schedulers.hyperqueue.seal import Stranger, seal
+with socket.socket(socket.{family}) as server, socket.socket() as client:
+    server.bind(("", 0)); server.listen()
+    port = server.getsockname()[1]
+    client.connect(("127.0.0.1", port)) if server.family == socket.AF_INET else None
+    accepted = server.accept()[0] if server.family == socket.AF_INET else None
+    print(port, flush=True)
+    sys.stdin.readline()
+    other = server.accept()[0] if "{stranger}" == "accepted" else None
+    try:
+        print(seal() == [port], flush=True)
+    except Stranger as error:
+        print(f"stranger: {{error}}", flush=True)
+    if accepted is not None:
+        client.sendall(b"x")
+        assert accepted.recv(1) == b"x", "what stands goes on"
+    sys.stdin.readline()
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process, socket.socket() as other, socket.socket() as late:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        if stranger != "none":
+            other.connect(("127.0.0.1", port))  # also to a socket of IPv6, which takes both
+        print(file=process.stdin, flush=True)
+        said = process.stdout.readline()
+        assert said.startswith("stranger: somebody connected") if stranger == "accepted" else said == "True\n"
+        if stranger == "waits":
+            with pytest.raises(ConnectionResetError):
+                other.recv(1)
+        with pytest.raises(ConnectionRefusedError):
+            late.connect(("127.0.0.1", port))
+        print(file=process.stdin, flush=True)
+    assert process.returncode == 0
 
 
 @real

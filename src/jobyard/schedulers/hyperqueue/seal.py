@@ -3,7 +3,8 @@
 The package's LocalCluster listens on TCP, on all addresses, and asks nobody for a key (measured on 0.27.0: ``secret_key: null`` in
 access.json): whoever reaches the port could run commands as us. Its only clients, the worker and the connection in this process,
 are connected once it has started. From then on nobody listens: another, useless socket is put in the place of each listening one,
-which closes its port; connections that stand are not touched. Then it is looked whether anybody else came before.
+which closes its port, and resets whoever waits there; connections that stand are not touched. Then it is looked whether anybody
+else was let in before.
 """
 
 from __future__ import annotations
