@@ -1,7 +1,7 @@
 #!/bin/bash
 # Run tests, or any command, as the ordinary user of the test beds, with the programs and settings of one bed.
 #
-#   testbeds/as_user.sh BED [pytest arguments]       BED: slurm, slurm-24.11, gridengine, htcondor, oar
+#   testbeds/as_user.sh BED [pytest arguments]       BED: slurm, slurm-24.11, gridengine, htcondor, hyperqueue, oar
 #   testbeds/as_user.sh BED-ssh [pytest arguments]   the same bed, as a host that an sshd of the user's own leads to
 #   testbeds/as_user.sh BED --shell COMMAND...
 #   testbeds/as_user.sh none ...                     no scheduler's settings, the same user and Python
