@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from jobyard.node import helper_wire as wire
 from jobyard.node import transfer
 from jobyard.testing.watch_suite import NAMES
 from jobyard.transports import openssh_many, openssh_sync
-from jobyard.transports.base import Copy, PathError, PathMissing
+from jobyard.transports.base import Copy, PathError, PathMissing, Timeouts, TransferTimeout
 from jobyard.transports.openssh import OpenSSHTransport
 from jobyard.transports.openssh_sync import Transferred, pull, push
 from transports.sshd import Sshd
@@ -166,6 +167,36 @@ def test_a_large_file_goes_on_where_it_was_cut(transport: OpenSSHTransport, brin
     assert transport.connection.links_made == 2
     assert totals[0] == size
     assert 0 < totals[-1] < size
+
+
+@BOTH
+def test_a_host_on_which_nothing_moves_is_told(sshd: Sshd, bring: Bring, tmp_path: Path) -> None:
+    """Its helper stands still in the middle, while the connection lives; the next try goes on."""
+    source, target = tmp_path / "large", tmp_path / "to" / "large"
+    source.write_bytes(os.urandom(1 << 20) * 20)
+    transport = OpenSSHTransport(sshd.settings(), timeouts=Timeouts(transfer_s=1.0))
+    helper = transport.identity.pid
+    stopped: list[int] = []
+
+    def stop(sent: int, _total: int, _name: str) -> None:
+        if sent > 5 << 20 and not stopped:
+            os.kill(helper, signal.SIGSTOP)
+            stopped.append(sent)
+
+    try:
+        with pytest.raises(TransferTimeout, match="nothing moved for 1 s"):
+            bring(transport, str(source), str(target), stop)
+        assert not target.exists()
+    finally:
+        os.kill(helper, signal.SIGCONT)
+        transport.close()
+    again = sshd.transport()
+    try:
+        bring(again, str(source), str(target))
+    finally:
+        again.close()
+    assert target.read_bytes() == source.read_bytes()
+    assert os.listdir(target.parent) == ["large"]
 
 
 @BOTH

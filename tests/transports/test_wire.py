@@ -181,6 +181,31 @@ def test_a_sender_waits_for_what_was_consumed(burst: int) -> None:
         os.close(writing)
 
 
+def test_a_sender_that_was_shut_writes_nothing() -> None:
+    """The number of its descriptor may be another file's by now."""
+    reading, writing = os.pipe()
+    sender = wire.Sender(writing)
+    filling = threading.Thread(target=lambda: sender.send(wire.DATA, 1, b"\0", b"x" * (1 << 20)))
+    filling.start()
+    try:
+        os.read(reading, 1)  # it has begun
+        assert not sender.shut(0)
+        left = wire.HEADER.size + (1 << 20)
+        while left:
+            left -= len(os.read(reading, left))
+        assert sender.shut(10)
+        filling.join()
+        with pytest.raises(BrokenPipeError):
+            sender.credit(1, 0, 1)
+        os.set_blocking(reading, False)
+        with pytest.raises(BlockingIOError):
+            os.read(reading, 1)
+    finally:
+        filling.join()
+        for fd in (reading, writing):
+            os.close(fd)
+
+
 @pytest.mark.parametrize("window", [1000, wire.WINDOW, wire.BURST])
 def test_what_may_be_under_way_at_first_comes_down_to_the_window(window: int) -> None:
     """And never to nothing, though all is consumed only when no more may be sent."""

@@ -5,6 +5,7 @@ JSON, and raw bytes behind it; DATA the number of a stream and bytes. Text that 
 what is none. Of each stream so many bytes may be under way as its window says; CREDIT gives back what was consumed.
 """
 
+import errno
 import json
 import os
 import struct
@@ -147,6 +148,15 @@ class Sender(object):
     def __init__(self, fd: "int") -> "None":
         self._fd = fd
         self._lock = threading.Lock()
+        self._shut = False
+
+    def shut(self, timeout_s: "float") -> "bool":
+        """No frame is begun any more. True: nobody writes, so that the descriptor, whose number others get, can be closed."""
+        self._shut = True
+        free = self._lock.acquire(timeout=timeout_s)
+        if free:
+            self._lock.release()
+        return free
 
     def send(self, kind: "int", request: "int" = 0, first: "bytes" = b"", second: "bytes" = b"") -> "None":
         """One frame; its payload is both parts. OSError: nobody reads any more."""
@@ -156,6 +166,8 @@ class Sender(object):
         else:
             parts = [header + first, second]
         with self._lock:
+            if self._shut:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
             self._write(parts)
 
     def _write(self, parts: "Any") -> "None":

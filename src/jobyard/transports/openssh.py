@@ -89,6 +89,11 @@ class OpenSSHTransport:
         """Who and where the helper is; connects where there is no connection."""
         return self.link().identity
 
+    @property
+    def transfer_s(self) -> float | None:
+        """How long one file may take; of many, how long nothing may move."""
+        return self._timeouts.transfer_s
+
     def link(self, *, background: bool = False) -> Link:
         """The connection to the helper. TransportClosed; TransportError where the host cannot be reached."""
         self.check_open()

@@ -94,6 +94,13 @@ class Pending(wire.Streams):
             self.done.set()
             self.stop()
 
+    def consumed(self, stream: int, count: int) -> None:
+        """So much was taken. That the connection has ended, ``next`` and ``answer`` tell."""
+        try:
+            super().consumed(stream, count)
+        except OSError:
+            self.link.abort()
+
     def answer(self) -> tuple[Any, bytes]:
         """The answer's JSON and raw bytes. Raises Refusal, LinkLost, TransportClosed."""
         self.done.wait()
@@ -431,6 +438,9 @@ class Link:
             # a full pipe must not keep us: the end of its input says the same
             if select.select([], [self._in], [], 0)[1]:
                 os.write(self._in, wire.HEADER.pack(0, 0, wire.BYE))
+        if not self.sender.shut(0.5):
+            self._process.kill()  # somebody writes what is not read
+            self.sender.shut(2.0)
         if self._process.stdin is not None:
             self._process.stdin.close()
         if self._thread is not threading.current_thread():
@@ -444,6 +454,7 @@ class Link:
             self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(2.0)
+        self.sender.shut(2.0)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()

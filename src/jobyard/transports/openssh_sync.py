@@ -17,10 +17,10 @@ import msgspec
 
 from ..errors import TransportError
 from ..node import transfer
-from .base import PathError, PathMissing, absolute, path_error, printable
+from .base import PathError, PathMissing, TransferTimeout, absolute, path_error, printable
 from .openssh import OpenSSHTransport
 from .openssh_errors import LinkLost
-from .openssh_link import Pending, Refusal
+from .openssh_link import Refusal
 
 __all__ = ["Progress", "Transferred", "pull", "push"]
 
@@ -269,9 +269,11 @@ def give(
     with transport.watched(pending):
         try:
             for block in blocks:
-                transport.send_part(pending, block)
+                sent = transport.send_part(pending, block, _deadline(transport))
                 if pending.over:
                     break
+                if not sent:
+                    raise _stuck(transport, target)
                 told(len(block))
         except OSError as error:
             if isinstance(error, TransportError):
@@ -279,7 +281,10 @@ def give(
             raise path_error("this machine", "read", source, error) from error
         if not pending.over:
             transport.send_end(pending)
-        _drain(pending)
+        while (came := pending.next(transport.transfer_s)) is not None:
+            pending.consumed(came[0], len(came[1]))
+        if not pending.over:
+            raise _stuck(transport, target)
         try:
             value, raw = pending.answer()
         except Refusal as refusal:
@@ -287,9 +292,15 @@ def give(
         return int(value["files"]), json.loads(raw)
 
 
-def _drain(pending: Pending) -> None:
-    while (came := pending.next()) is not None:
-        pending.consumed(came[0], len(came[1]))
+def _deadline(transport: OpenSSHTransport) -> float | None:
+    return None if transport.transfer_s is None else time.monotonic() + transport.transfer_s
+
+
+def _stuck(transport: OpenSSHTransport, path: str) -> TransferTimeout:
+    return TransferTimeout(
+        f"{transport.name}: nothing moved for {transport.transfer_s:g} s while {printable(path)} was brought; look whether its "
+        "file system answers, and try again, or allow more time"
+    )
 
 
 def _raise_errors(host: str, target: str, errors: list[list[Any]]) -> None:
@@ -367,7 +378,7 @@ def take(
     try:
         pending = transport.send("send", arguments, json.dumps(body).encode())
         with transport.watched(pending):
-            while (came := pending.next()) is not None:
+            while (came := pending.next(transport.transfer_s)) is not None:
                 data = came[1]
                 came_bytes += len(data)
                 if came_bytes > limit:
@@ -376,6 +387,8 @@ def take(
                 size = len(data)
                 pending.consumed(came[0], size)
                 told(size)
+            if not pending.over:
+                raise _stuck(transport, source)
             try:
                 _, rest = pending.answer()
             except Refusal as refusal:
