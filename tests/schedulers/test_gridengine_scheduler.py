@@ -194,6 +194,30 @@ def test_wrappers_are_passed_by_only_where_they_are_debians(programs: None) -> N
     assert gridengine._environment() == {}
 
 
+# Suspended and resumed --------------------------------------------------------------------------------------------------------
+
+
+def test_a_resume_waits_for_the_suspension_before_it(
+    scheduler: GridEngineScheduler, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grid Engine would carry it out afterwards, and the job would stay stopped. Other jobs wait for nothing."""
+    now_s = 1000.0
+    slept: list[float] = []
+    monkeypatch.setattr("jobyard.schedulers.gridengine.scheduler.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("jobyard.schedulers.gridengine.scheduler.time.sleep", slept.append)
+    answers.said = {"qmod -sj": lambda _: sample("qmod-sj"), "qmod -usj": lambda _: sample("qmod-usj")}
+    assert scheduler.control(Action.SUSPEND, ["1", "9"])["1"] is None
+    now_s += 1.0
+    scheduler.control(Action.RESUME, ["2.2"])
+    scheduler.control(Action.RESUME, ["9"])  # it was not suspended
+    assert slept == []
+    scheduler.control(Action.RESUME, ["2.2", "1"])
+    assert slept == [2.0]
+    now_s += 2.5
+    scheduler.control(Action.RESUME, ["1"])
+    assert slept == [2.0]
+
+
 # Run again --------------------------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -16,6 +16,10 @@ from .dialect import GridEngineDialect
 from .submit import Choices, needs_site
 
 __all__ = ["GridEngineScheduler"]
+
+# A suspension is carried out some time after it was acknowledged. Of 12 jobs that were resumed at once, one was stopped after that,
+# and stayed so; of 12 that were resumed 2 s later, none (measured on 8.1.9).
+CARRIED_OUT_S = 3.0
 
 
 class GridEngineScheduler(CommandScheduler):
@@ -30,6 +34,7 @@ class GridEngineScheduler(CommandScheduler):
     def __init__(self, transport: Transport, choices: Choices | None = None, options: CommandOptions | None = None) -> None:
         super().__init__(GridEngineDialect(choices), transport, options)
         self._site_at: float | None = None
+        self._suspended: dict[str, float] = {}  # by native id, when that was acknowledged; only the newest are kept
 
     def traits_of(self, submission: Submission) -> Traits:
         """The Traits of one submission."""
@@ -57,6 +62,20 @@ class GridEngineScheduler(CommandScheduler):
         site = self._read(result, lambda: self.dialect.parse_site(result))
         self.dialect = GridEngineDialect(self.dialect.choices, site)
         self._site_at = now_s
+
+    def control(self, action: Action, native_ids: Sequence[str], *, signal: int | None = None) -> Mapping[str, JobyardError | None]:
+        """As Scheduler.control. A resume that follows a suspension at once waits until that has happened."""
+        if action is Action.RESUME:
+            since_s = max((self._suspended.get(native_id, -CARRIED_OUT_S) for native_id in native_ids), default=-CARRIED_OUT_S)
+            wait_s = since_s + CARRIED_OUT_S - time.monotonic()
+            if wait_s > 0:
+                time.sleep(wait_s)
+        answers = super().control(action, native_ids, signal=signal)
+        if action is Action.SUSPEND:
+            now_s = time.monotonic()
+            recent = {native_id: at_s for native_id, at_s in self._suspended.items() if now_s - at_s < CARRIED_OUT_S}
+            self._suspended = recent | {native_id: now_s for native_id, error in answers.items() if error is None}
+        return answers
 
     def query(self, native_ids: Collection[str]) -> Answer:
         answer = super().query(native_ids)
