@@ -389,7 +389,7 @@ class JournalKeeper:
             for row in answer.rows:
                 if row.native_id == native_id:
                     return row, source
-            if source is Source.QUEUE and not answer.complete:
+            if source is Source.QUEUE and not answer.whole:
                 raise SchedulerUnavailable(
                     f"{self._scheduler.name} answered in part: whether it knows {native_id!r} cannot be told"
                 )

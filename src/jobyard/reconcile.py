@@ -362,7 +362,9 @@ class _Fold:
             # Accounting that answers and cannot tell is switched off, or damaged. Who cancelled the job knows most without it.
             early = one.what == "unaccounted" or seen.cancelled
             wait_s = self.before.terms.accounting_late_s if early else GRACE_S
-            if self.clock_s - seen.over_clock_s >= wait_s:
+            # Of a job that is not listed, time counts in which the queue answered: after a break the next answer may tell.
+            waited_s = self.clock_s - seen.over_clock_s if early or seen.absent_clock_s is None else seen.absent_s
+            if waited_s >= wait_s:
                 self.note(unaccounted=True)
         elif one.what == "no_receipt" and seen.over_clock_s is not None:
             self.note(looked=True)

@@ -66,7 +66,7 @@ def answered(ask: Callable[[], Any], whom: str) -> Any:
 
 def observed_by(source: Source, answer: Answer, group: Mapping[int, Tracked], at: float) -> dict[int, list[Observation]]:
     """What an answer of the queue or of accounting, asked at ``at``, says of these jobs: their rows, and the absence of those
-    that a complete answer leaves out; of those that accounting's incomplete one leaves out, that it could not tell."""
+    that a whole answer leaves out; of those that accounting's leaves out where it is not whole, that it could not tell."""
     by_id: dict[str, list[int]] = {}
     for key, tracked in group.items():
         if tracked.facts.native_id is not None:
@@ -78,8 +78,8 @@ def observed_by(source: Source, answer: Answer, group: Mapping[int, Tracked], at
             token = submission.token if submission.kind != FOREIGN else None
             if ours(row, token=token, submitted_at=terms.submitted_at, name=submission.name):
                 observed.setdefault(key, []).append(from_row(row, source, at))
-    if answer.complete or source is Source.ACCOUNTING:
-        what = "absent" if source is Source.QUEUE else "unaccounted" if answer.complete else "untold"
+    if answer.whole or source is Source.ACCOUNTING:
+        what = "absent" if source is Source.QUEUE else "unaccounted" if answer.whole else "untold"
         absent = Observation(source=Source.ABSENCE, at=at, what=what)
         for keys in by_id.values():
             for key in keys:

@@ -119,7 +119,11 @@ def _same_run(facts: JobFacts, word: Word) -> bool:
     seen = facts.seen
     theirs = word.ending.began_at if word.ending is not None else None
     mine = seen.end.ending.began_at if seen.end is not None and seen.end.ending.began_at is not None else seen.began_at
-    return theirs is not None and mine is not None and abs(mine - theirs) <= SAME_RUN_S
+    if theirs is None or mine is None or abs(mine - theirs) > SAME_RUN_S:
+        return False
+    # A refused run ends at once and with 0: it may have begun within those seconds, and did not end as this one did.
+    failed = seen.end is not None and not seen.end.ending.success
+    return not (failed and word.ending is not None and word.ending.exit_code == 0)
 
 
 def _trusted(facts: JobFacts, word: Word | None) -> Run | None:

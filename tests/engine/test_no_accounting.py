@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
 
 from engine.keeping import Rig
-from engine.reconciling import ABSENT, LOOKED, UNTOLD, absent, accepted, act, begin, end, over, play, row
+from engine.reconciling import ABSENT, LOOKED, TERMS, UNTOLD, absent, accepted, account, act, begin, end, over, play, row
 from jobyard import Cause, JobState, Session, reconcile, verdict
+from jobyard.evidence import JobFacts
+from jobyard.job import Source
+from jobyard.schedulers.base import Answer
 from jobyard.testing import jobs, standin
 from jobyard.testing.conformance.support import eventually
+from jobyard.tracked import Tracked, observed_by
 
 RUNNING, FAILED, CANCELLED = JobState.RUNNING, JobState.FAILED, JobState.CANCELLED
 
@@ -24,7 +30,7 @@ def test_a_provisional_receipt_is_believed_after_the_grace() -> None:
     story = [accepted(), begin(), end("SIGTERM", "SIGTERM"), ABSENT, LOOKED, *absent(40.0, 40.0)]
     facts, _ = play([*story, 30.0, UNTOLD])
     assert not facts.state.final, "its word may still come"
-    facts, _ = play([*story, 40.0, UNTOLD])
+    facts, _ = play([*story, *absent(40.0), UNTOLD])
     assert facts.ending is not None
     assert (facts.state, facts.ending.cause, facts.ending.signal) == (FAILED, Cause.UNKNOWN, "SIGTERM")
 
@@ -33,6 +39,26 @@ def test_a_job_without_a_trace_is_lost_after_the_grace() -> None:
     facts, _ = play([accepted(), begin(), ABSENT, LOOKED, *absent(40.0, 40.0, 40.0), UNTOLD])
     assert facts.ending is not None
     assert (facts.state, facts.ending.cause) == (FAILED, Cause.LOST)
+
+
+def test_after_a_break_the_next_answer_may_tell() -> None:
+    """The client was away for long: one answer of accounting's that cannot be read is not all that there will be."""
+    facts, _ = play([accepted(), begin(), ABSENT, LOOKED, 1000.0, ABSENT, UNTOLD])
+    assert not facts.state.final
+    told, _ = play([accepted(), begin(), ABSENT, LOOKED, 1000.0, ABSENT, UNTOLD, *absent(20.0), account(Cause.NODE)])
+    assert told.ending is not None
+    assert told.ending.cause is Cause.NODE
+
+
+@pytest.mark.parametrize(("answer", "what"), [
+    (Answer(), "unaccounted"), (Answer(complete=False), "untold"), (Answer(unparsed=("7 ???",)), "untold"),
+])  # fmt: skip
+def test_an_answer_with_a_line_that_is_no_row_leaves_nobody_out(answer: Answer, what: str) -> None:
+    tracked = cast(Tracked, SimpleNamespace(facts=JobFacts(terms=TERMS, native_id="7")))
+    told = observed_by(Source.ACCOUNTING, answer, {1: tracked}, 5.0)
+    assert [one.what for one in told[1]] == [what]
+    listed = observed_by(Source.QUEUE, answer, {1: tracked}, 5.0)
+    assert [one.what for one in listed.get(1, ())] == (["absent"] if what == "unaccounted" else [])
 
 
 def test_a_word_that_says_only_that_it_is_over_is_all_there_is() -> None:

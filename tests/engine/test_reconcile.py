@@ -494,3 +494,14 @@ def test_the_same_where_the_queue_keeps_what_is_over() -> None:
     assert facts.state is CANCELLED
     again, _ = play([*story[:6], row(RUNNING, attempt=2), 40.0, row(RUNNING, attempt=2), unaccounted])
     assert again.state is RUNNING, "an old answer, and then the newer run"
+
+
+def test_a_refused_run_that_began_at_once_is_not_the_run_that_ended() -> None:
+    """Requeued after a second, though it may run once: clocks may be two seconds apart, but the exit 0 is the refusal's."""
+    story = [accepted(), begin(), end("SIGTERM", "SIGTERM", ended=T0 + 11)]
+    facts, _ = play([*story, over(Cause.EXITED, 0, attempt=2, began=T0 + 12), LOOKED])
+    assert facts.ending is not None
+    assert (facts.state, facts.ending.cause, facts.ending.signal) == (FAILED, Cause.REQUEUED, "SIGTERM")
+    same, _ = play([*story, over(Cause.EXITED, "SIGTERM", attempt=2, began=T0 + 12), LOOKED])
+    assert same.ending is not None
+    assert same.ending.cause is not Cause.REQUEUED

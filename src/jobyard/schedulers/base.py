@@ -114,6 +114,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     unparsed: tuple[str, ...] = ()
     complete: bool = True
 
+    @property
+    def whole(self) -> bool:
+        """Complete, and every line was read: one that was not may be about any job."""
+        return self.complete and not self.unparsed
+
 
 class SiteLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits read from the scheduler; None: none known."""
