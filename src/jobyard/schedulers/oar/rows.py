@@ -65,6 +65,7 @@ SENT_AGAIN = frozenset(
     }
 )
 RESUBMITTED = "RESUBMIT_JOB_AUTOMATICALLY"
+KILLED = frozenset({Cause.WALLTIME, Cause.PREEMPTED, Cause.CANCELLED})
 _NEVER = re.compile(r"will never run|cannot be satisfied|[Rr]eservation expired")
 
 Record = Mapping[str, Any]
@@ -219,6 +220,8 @@ def _ending(one: Record, attempt: int) -> Ending:
                 cause = Cause.REJECTED
         if cause is Cause.CANCELLED:
             state = JobState.CANCELLED
+        if began_at is not None and "SEND_KILL_JOB" in kinds and cause in KILLED:
+            signal = "SIGKILL"  # OAR has no other way to end a job that runs, and says that it took it
     never = began_at is None or (cause in (Cause.NODE, Cause.NOT_STARTED, Cause.REJECTED) and status is None)
     hosts = one.get("assigned_network_address")
     return Ending(
