@@ -8,7 +8,7 @@ from jobyard import Cause
 from lookalikes.areas import *  # noqa: F403
 
 STYLE = "cobalt"
-EVERYDAY = OF_A_DIALECT  # noqa: F405
+EVERY_DAY = OF_A_DIALECT  # noqa: F405
 CELL = {"minute_s": 1.0}
 # It books nodes, and says of no job how it ended.
 FEATURES: dict[str, Any] = {

@@ -7,5 +7,5 @@ from typing import Any
 from lookalikes.areas import *  # noqa: F403
 
 STYLE = "nqsv"
-EVERYDAY = OF_A_DIALECT  # noqa: F405
+EVERY_DAY = OF_A_DIALECT  # noqa: F405
 FEATURES: dict[str, Any] = {}

@@ -20,7 +20,7 @@ from lookalikes.areas import on_path
 
 STYLES = tuple(lookalike.COMMANDS)
 # Of Cobalt and NQSV the two that are the dialect's own work; the others run every day on the other lookalikes.
-EVERYDAY = ("*[pbs*", "*[torque*", "*[lsf*", "*[flux*", "*-away]", "*-die_after]")
+EVERY_DAY = ("*[pbs*", "*[torque*", "*[lsf*", "*[flux*", "*-away]", "*-die_after]")
 
 
 @pytest.fixture(scope="module", params=STYLES)
