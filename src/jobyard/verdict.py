@@ -121,9 +121,10 @@ def _same_run(facts: JobFacts, word: Word) -> bool:
     mine = seen.end.ending.began_at if seen.end is not None and seen.end.ending.began_at is not None else seen.began_at
     if theirs is None or mine is None or abs(mine - theirs) > SAME_RUN_S:
         return False
-    # A refused run ends at once and with 0: it may have begun within those seconds, and did not end as this one did.
-    failed = seen.end is not None and not seen.end.ending.success
-    return not (failed and word.ending is not None and word.ending.exit_code == 0)
+    if seen.end is None or seen.end.ending.success or word.ending is None or word.ending.exit_code != 0:
+        return True
+    # A refused run ends with 0. It may have begun within those seconds, but after the end of the run that it followed.
+    return seen.end.ending.ended_at is None or theirs < seen.end.ending.ended_at
 
 
 def _trusted(facts: JobFacts, word: Word | None) -> Run | None:
@@ -157,11 +158,18 @@ def _conclude(facts: JobFacts, word: Word | None) -> Ending:
         cause = how.cause if _finished(end, word) else Cause.CANCELLED
     elif said is Cause.CANCELLED:
         cause = said
-    elif said is None and how.cause is Cause.EXITED and how.exit_code != 0 and (how.signal is not None or end.signals):
+    elif said is None and how.cause is Cause.EXITED and _cut_short(end):
         cause = Cause.UNKNOWN  # something cut it short, and nobody says what
     else:
         cause = how.cause
     return _from_receipt(facts, end, word, cause)
+
+
+def _cut_short(end: Run) -> bool:
+    """Whether the receipt alone shows that something was to end the command. One that was told to and went with 0 is no success."""
+    if end.ending.exit_code == 0:
+        return bool(_TO_END.intersection(end.signals))
+    return end.ending.signal is not None or bool(end.signals)
 
 
 def _finished(end: Run, word: Word | None) -> bool:

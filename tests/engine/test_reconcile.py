@@ -505,3 +505,12 @@ def test_a_refused_run_that_began_at_once_is_not_the_run_that_ended() -> None:
     same, _ = play([*story, over(Cause.EXITED, "SIGTERM", attempt=2, began=T0 + 12), LOOKED])
     assert same.ending is not None
     assert same.ending.cause is not Cause.REQUEUED
+
+
+def test_an_exit_0_of_a_command_that_was_told_to_end_is_no_success() -> None:
+    """Nobody says who told it: the client died in the middle of a cancellation, and there is no accounting."""
+    facts, _ = play([accepted(), begin(), end(0, "SIGTERM"), ABSENT, LOOKED, UNACCOUNTED, *absent(40.0, 40.0, 40.0), UNACCOUNTED])
+    assert facts.ending is not None
+    assert (facts.state, facts.ending.cause, facts.ending.exit_code) == (FAILED, Cause.UNKNOWN, 0)
+    fine, _ = play([accepted(), begin(), end(0, "SIGUSR1"), ABSENT, LOOKED, UNACCOUNTED, *absent(40.0, 40.0, 40.0), UNACCOUNTED])
+    assert fine.state is DONE
