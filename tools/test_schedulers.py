@@ -28,19 +28,22 @@ from typing import IO
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "tests" / "schedulers" / "last_full_run.json"
 # A bed: what brings it up, and its scheduler's cases.
-BEDS = {
-    "slurm": (["testbeds/slurm/up.sh"], "slurm"),
-    "slurm-24.11": (["testbeds/slurm-releases/up.sh", "trixie"], "slurm"),
-    "gridengine": (["testbeds/gridengine/up.sh"], "gridengine"),
-    "htcondor": (["testbeds/htcondor/up.sh"], "htcondor"),
-    "hyperqueue": (["testbeds/hyperqueue/up.sh"], "hyperqueue"),
+BEDS = {  # the slowest first
     "oar": (["testbeds/oar/up.sh"], "oar"),
+    "htcondor": (["testbeds/htcondor/up.sh"], "htcondor"),
+    "slurm": (["testbeds/slurm/up.sh"], "slurm"),
+    "gridengine": (["testbeds/gridengine/up.sh"], "gridengine"),
+    "slurm-24.11": (["testbeds/slurm-releases/up.sh", "trixie"], "slurm"),
+    "hyperqueue": (["testbeds/hyperqueue/up.sh"], "hyperqueue"),
     "slurm-ssh": (["testbeds/slurm/up.sh"], "slurm"),  # the same daemons, by way of an sshd
     "gridengine-ssh": (["testbeds/gridengine/up.sh"], "gridengine"),
 }
 # Of a scheduler's cases, those that run over ssh every day: where the connection plays a part. All of them with FULL=1.
 OVER_SSH = ("Submit", "Endings", "Streams", "Reopen", "Litter")
 OVER_SSH_FRONTS = ("tests/drmaa/test_fidelity.py", "tests/psij/test_launching.py")
+# OAR's own rounds, a second or more before and after each job, and a Perl process for each command make its cases slow: of the
+# fronts' suites these run every day there, all of them with FULL=1.
+SLOW_FRONTS = {"oar": ("tests/drmaa/test_fidelity.py", "tests/drmaa/test_control.py", "tests/psij/test_launching.py")}
 WORKERS = "3"
 AT_ONCE = (os.cpu_count() or 1) + 1  # beds whose tests run at a time: with more, what is measured is the machine
 
@@ -64,7 +67,8 @@ def cases(bed: str) -> list[str]:
             return ["tests/schedulers/test_live_over_ssh.py", suite, "tests/drmaa", "tests/psij"]
         return ["tests/schedulers/test_live_over_ssh.py", *(f"{suite}::Test{area}" for area in OVER_SSH), *OVER_SSH_FRONTS]
     live = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests" / "schedulers").glob(f"test_{scheduler}_live*.py"))]
-    return [*live, "tests/drmaa", "tests/psij"]
+    fronts = ("tests/drmaa", "tests/psij")
+    return [*live, *(fronts if os.environ.get("FULL") == "1" else SLOW_FRONTS.get(bed, fronts))]
 
 
 def _run(command: list[str], log: IO[bytes]) -> subprocess.CompletedProcess[bytes]:
@@ -161,7 +165,7 @@ def together(beds: list[Bed], work: Callable[[Bed], None], at_once: int) -> None
             work(bed)
 
     threads = [threading.Thread(target=one, args=(bed,)) for bed in beds]
-    for thread in threads:
+    for thread in threads:  # in this order they wait for a place
         thread.start()
     for thread in threads:
         thread.join()
