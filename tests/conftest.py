@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,9 @@ _LINKS = pytest.StashKey[Path | None]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Off the test beds, no real scheduler is here."""
+    """Off the test beds, no real scheduler is here. A shell's background jobs ignore Ctrl-C; its tests need it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_LINKS] = None
     if not bed_cases.BED:
         os.environ["PATH"], config.stash[_LINKS] = without_schedulers(os.environ["PATH"])
