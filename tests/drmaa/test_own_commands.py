@@ -16,12 +16,14 @@ SUBMIT = {
     "slurm": ["sbatch", "--parsable", "--output=/dev/null", "--wrap", "sleep 60"],
     "gridengine": ["qsub", "-terse", "-b", "y", "-j", "y", "-o", "/dev/null", "/bin/sleep", "60"],
     "htcondor": ["sh", "-c", "printf 'executable=/bin/sleep\\narguments=60\\nqueue\\n' | condor_submit -terse -"],
+    "oar": ["sh", "-c", "oarsub -l /core=1,walltime=0:5:0 -O /dev/null -E /dev/null 'sleep 60' | sed -n s/OAR_JOB_ID=//p"],
 }
 # A native specification, and where the scheduler shows it.
 NATIVE = {
     "slurm": ("--comment='two words'", ["scontrol", "show", "job", "{job}"], "two words"),
     "gridengine": ("-ac note=seven", ["qstat", "-j", "{job}"], "note=seven"),
     "htcondor": ("-append '+Note = \"two words\"'", ["condor_q", "{job}", "-af", "Note"], "two words"),
+    "oar": ("--project=seven", ["oarstat", "-f", "-j", "{job}"], "project = seven"),
 }
 pytestmark = pytest.mark.skipif(not BED, reason="needs a real scheduler")
 
