@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from gc3.standin_backend import BulkSystem, StandinSystem, application
 from gc3libs import Run
 from gc3libs.exceptions import LRMSError, LRMSSubmitError, TransportError
 from jobyard.testing.standin import Cell
+from jobyard.transports.base import Copy
 
 Make = Callable[..., Any]
 HERE = Path(__file__).parent
@@ -211,20 +212,19 @@ def test_a_full_disk_there(
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
     inner = system.transport.inner
-    put = inner.put
+    put_many = inner.put_many
 
-    def full(source: str, target: str, **options: Any) -> None:
-        if source.endswith("b"):
-            raise OSError(number, os.strerror(number), target)
-        put(source, target, **options)
+    def full(copies: Sequence[Copy]) -> None:
+        put_many([one for one in copies if not one.source.endswith("b")])
+        raise OSError(number, os.strerror(number), next(one.target for one in copies if one.source.endswith("b")))
 
     app = application(["/bin/true"], tmp_path, inputs=[tmp_path / "a", tmp_path / "b"])
-    monkeypatch.setattr(inner, "put", full)
+    monkeypatch.setattr(inner, "put_many", full)
     with pytest.raises(LRMSSubmitError, match=os.strerror(number)):
         system.submit_job(app)
     assert list((yard / "work").glob("jobyard-*/??/*")) == []
     assert (app.execution.state, cell.jobs()) == (Run.State.NEW, {})
-    monkeypatch.setattr(inner, "put", put)
+    monkeypatch.setattr(inner, "put_many", put_many)
     assert run(system, app).returncode == 0
 
 
