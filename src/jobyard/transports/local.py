@@ -98,7 +98,11 @@ class LocalTransport:
     def run(self, command: Command) -> Result:
         began = time.monotonic()
         process = self._start(command, fed=bool(command.stdin))
-        return self._finish(command, process, command.stdin, began)
+        try:
+            return self._finish(command, process, command.stdin, began)
+        except BaseException:  # Ctrl-C can come before the first line of it
+            end(process)
+            raise
 
     def start(self, command: Command) -> _Started:
         """StartsCommands.start."""
