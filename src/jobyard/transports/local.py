@@ -34,7 +34,7 @@ from .base import (
     printable,
     shown_command,
 )
-from .process import Pump, end, reap_left, signal_group
+from .process import Pump, end, interrupted_later, reap_left, signal_group
 from .watch import FolderWatch
 
 __all__ = ["LocalTransport", "named", "reading", "replacing", "told", "write_all"]
@@ -97,20 +97,30 @@ class LocalTransport:
 
     def run(self, command: Command) -> Result:
         began = time.monotonic()
-        process = self._start(command, fed=bool(command.stdin))
+        process: subprocess.Popen[bytes] | None = None
         try:
+            with interrupted_later():
+                process = self._start(command, fed=bool(command.stdin))
             return self._finish(command, process, command.stdin, began)
-        except BaseException:  # Ctrl-C can come before the first line of it
-            end(process)
+        except BaseException:  # Ctrl-C can come before the first line of ``_finish``
+            if process is not None:
+                end(process)
             raise
 
     def start(self, command: Command) -> _Started:
         """StartsCommands.start."""
         began = time.monotonic()
-        process = self._start(command, fed=True)
-        with self._lock:
-            self._running.add(process)
-        return _Started(self, command, process, began)
+        process: subprocess.Popen[bytes] | None = None
+        try:
+            with interrupted_later():
+                process = self._start(command, fed=True)
+            with self._lock:
+                self._running.add(process)
+            return _Started(self, command, process, began)
+        except BaseException:
+            if process is not None:
+                self.abandon(process)
+            raise
 
     def abandon(self, process: subprocess.Popen[bytes]) -> None:
         """End a command that was started, and forget it."""

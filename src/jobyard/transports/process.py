@@ -8,9 +8,12 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import IO, Literal
 
-__all__ = ["Pump", "end", "reap_left", "signal_group"]
+__all__ = ["Pump", "end", "interrupted_later", "reap_left", "signal_group"]
 
 _CHUNK = 1 << 18
 _TERM_GRACE_S = 0.5  # between TERM and KILL of a command that has to go
@@ -104,6 +107,23 @@ class Pump:
     def output(self, which: int) -> bytes:
         """What came: 0 standard output, 1 standard error."""
         return b"".join(self._taken[self._fds[which]])
+
+
+@contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Ctrl-C comes after this block. One that came while a process begins would leave a process that nobody knows."""
+    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    if not callable(handler):
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(*came[0])
 
 
 def _exit_fd(process: subprocess.Popen[bytes]) -> int | None:
