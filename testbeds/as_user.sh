@@ -58,7 +58,7 @@ case ${bed%-ssh} in
         scheduler=(CONDOR_CONFIG="${LAB_PREFIX:-/opt/lab}/htcondor/condor_config") ;;
     oar) contact=oar ;;
     hyperqueue)  # a server of its own for each yard, which goes with it; cases want four jobs at a time
-        contact='hyperqueue?cores=4' scheduler=(PSIJ_URL='?cores=4') ;;
+        contact='hyperqueue?cores=4' scheduler=(PSIJ_URL='hyperqueue?cores=4') ;;
     none) contact= ;;
     *) echo "as_user: no bed $bed" >&2; exit 2 ;;
 esac

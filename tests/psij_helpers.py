@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import threading
 from datetime import timedelta
 
@@ -55,7 +56,7 @@ class Told:
 
 def open_executor(name: str, *, url: str | None = None, config: JobExecutorConfig | None = None) -> JobExecutor:
     """The executor under test. A ``url`` of options alone (``?key=value``) adds to where it is."""
-    if URL.partition("+")[0] == name and (url is None or url.startswith("?")):
+    if re.split("[+?]", URL)[0] == name and (url is None or url.startswith("?")):
         url = URL + (url or "").replace("?", "&")
     return JobExecutor.get_instance(name, url=url, config=config)
 

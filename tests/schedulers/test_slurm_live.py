@@ -33,6 +33,7 @@ def features(contact: str, session: Session) -> conformance.Features:
         walltime_s=60,
         walltime_late_s=60,
         many=200,
+        suspend_late_s=5.0,  # scancel returns before the node has the signal; a busy machine takes its time
         clock_slack_s=1.0,
         whole={"native": (f"--licenses={LICENCE}",)},
         enforces_memory=os.environ["JOBYARD_BED"] == "slurm" and os.path.exists("/sys/fs/cgroup/memory"),

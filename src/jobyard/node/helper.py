@@ -45,6 +45,7 @@ class Request(wire.Streams):
         self.arguments = arguments
         self.raw = raw
         self.cancelled = False
+        self.part: "Optional[bytes]" = None  # a file that is not whole; it goes with the helper
         self.on_cancel: "Optional[Callable[[], None]]" = None
 
     def path(self, name: "str" = "path") -> "bytes":
@@ -193,6 +194,12 @@ class Helper(object):
         with self._lock:
             self._lock.wait_for(lambda: not self.finishing.intersection(self._requests), FINISH_S)
             self._lock.wait_for(lambda: not self._requests, GO_S)  # but not for what hangs and cannot be ended
+            for request in self._requests.values():
+                if request.part is not None:
+                    try:
+                        os.unlink(request.part)
+                    except OSError:
+                        pass
         os._exit(0)
 
 

@@ -24,6 +24,7 @@ def write(request: "Request") -> "Answer":
     path, mode = request.path(), request.arguments["mode"]
     part = os.path.join(os.path.dirname(path), b".%s.part" % os.urandom(8).hex().encode())
     fd = os.open(part, _NEW, 0o600)
+    request.part = part
     try:
         try:
             if "size" in request.arguments:
@@ -37,6 +38,8 @@ def write(request: "Request") -> "Answer":
     except BaseException:
         os.unlink(part)
         raise
+    finally:
+        request.part = None
     return {}, b""
 
 
