@@ -562,3 +562,24 @@ def test_actions_it_does_not_have(yard: Path) -> None:
     with Session("hyperqueue") as session:
         answers = session.scheduler.control(Action.HOLD, ["aB3-1"])
         assert "cannot hold jobs; it starts what it can" in str(answers["aB3-1"])
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_a_socket_that_the_server_closes_meanwhile(tmp_path: Path, reused: bool) -> None:
+    """Its number is free, or another file's: neither is touched, and its port counts."""
+    code = f"""
+import os, socket
+from jobyard.schedulers.hyperqueue import seal as room
+server = socket.socket()
+server.bind(("", 0)); server.listen()
+port, fd, copy = server.getsockname()[1], server.fileno(), socket.socket(fileno=os.dup(server.fileno()))
+server.close()
+file = os.open({str(tmp_path / "file")!r}, os.O_WRONLY | os.O_CREAT) if {reused} else None
+assert file in (None, fd)
+room._sockets = lambda: [(fd, copy)]
+assert room.seal() == [port]
+if file is not None:
+    os.write(file, b"mine")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert not reused or (tmp_path / "file").read_bytes() == b"mine"

@@ -25,7 +25,7 @@ def accepted_by_token(
             submission = by_token.get(row.token or "")
             if submission is not None and ("[" in row.native_id) == (submission.kind is not Kind.SINGLE):
                 found.setdefault(submission.token, accepted(row.native_id, submission))
-        if not answer.complete and len(found) < len(by_token):
+        if not answer.whole and len(found) < len(by_token):
             why = f"what is no row may be the job: {answer.unparsed[0]}" if answer.unparsed else "its answer is not whole"
             raise SchedulerUnavailable(why)
     return found

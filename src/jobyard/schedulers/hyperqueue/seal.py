@@ -33,7 +33,8 @@ def seal() -> list[int]:
             if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 ports.append(sock.getsockname()[1])
                 with socket.socket(socket.AF_UNIX) as useless:
-                    os.dup2(useless.fileno(), fd, inheritable=False)
+                    if _is(fd, sock):  # the server closes some itself; another file, the new one too, may have the number
+                        os.dup2(useless.fileno(), fd, inheritable=False)
             else:
                 try:
                     ours.add((_end(*sock.getsockname()[:2]), _end(*sock.getpeername()[:2])))
@@ -45,6 +46,14 @@ def seal() -> list[int]:
         if here[1] in ports and (there, here) not in ours:
             raise Stranger(f"somebody connected from {there[0]}, port {there[1]}, while HyperQueue's server started; it was ended")
     return ports
+
+
+def _is(fd: int, sock: socket.socket) -> bool:
+    """The descriptor is still that socket's."""
+    try:
+        return os.path.sameopenfile(fd, sock.fileno())
+    except OSError:
+        return False
 
 
 def _sockets() -> list[tuple[int, socket.socket]]:
