@@ -167,8 +167,8 @@ def test_scripts_and_commands_say_it_or_refuse_it_by_name(
 ) -> None:
     executor = request.getfixturevalue("standin") if name == "standin" else JobExecutor.get_instance(name)
     assert isinstance(executor, BatchSchedulerExecutor)
-    if name == "gridengine":
-        know_site(executor)
+    if name in SITES:
+        know_site(executor, *SITES[name])
     job, plain = Job(JobSpec("/bin/true", **ONE_BY_ONE[field])), Job(JobSpec("/bin/true"))
     said = submission_of(executor, job)
     assert said != submission_of(executor, plain)
@@ -176,12 +176,15 @@ def test_scripts_and_commands_say_it_or_refuse_it_by_name(
     executor.close()
 
 
-def know_site(executor: BatchSchedulerExecutor) -> None:
-    """Grid Engine's resources are the site's: those of a recorded answer."""
+# Whose resources are the site's, and the recorded answer that tells them.
+SITES = {"gridengine": ("gridengine", "site"), "oar": ("oar", "nodes-json")}
+
+
+def know_site(executor: BatchSchedulerExecutor, bed: str, recorded: str) -> None:
+    """What is asked of the site is answered as it was there."""
+    answer = (Path(__file__).parents[2] / "testbeds" / bed / "samples" / f"{recorded}.out").read_bytes()
     scheduler: Any = executor._link().session.scheduler
-    answer = (Path(__file__).parents[2] / "testbeds" / "gridengine" / "samples" / "site.out").read_bytes()
-    scheduler.dialect.site = scheduler.dialect.parse_site(fronts.Result(argv=("qconf",), returncode=0, stdout=answer))
-    scheduler._site_at = time.monotonic()
+    scheduler._run = lambda purpose, command: fronts.Result(argv=command.argv, returncode=0, stdout=answer)
 
 
 def submission_of(executor: BatchSchedulerExecutor, job: Job) -> tuple[str, list[str]] | str:
