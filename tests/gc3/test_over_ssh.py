@@ -155,7 +155,7 @@ def test_a_hundred_peeks_at_once(cell: Cell, sshd: Any, yard: Path, tmp_path: Pa
     assert seen == [b"a line\n"] * 100
 
 
-@pytest.mark.parametrize("way", [pytest.param("put", marks=pytest.mark.long), "get"])  # see docs/remote.md: a part can stay
+@pytest.mark.parametrize("way", ["put", "get"])
 @pytest.mark.parametrize("old", [b"", b"what was there"])
 def test_a_link_that_breaks_within_a_file(sshd: Any, tmp_path: Path, way: str, old: bytes) -> None:
     """Its name stands for the whole file, for the old one, or for none: never for a part."""

@@ -103,8 +103,9 @@ class Helper(object):
                     break
                 self._take(*frame)
         except (wire.WireError, OSError) as error:
-            sys.stderr.write("jobyard helper: %s\n" % error)
-        self._leave()
+            _tell("jobyard helper: %s\n" % error)
+        finally:
+            self._leave()
 
     def _take(self, kind: "int", number: "int", payload: "bytes") -> "None":
         if kind == wire.REQ:
@@ -185,6 +186,8 @@ class Helper(object):
 
     def _leave(self) -> "None":
         """The link is gone: end what nobody waits for, let submissions finish, and go."""
+        if sys.exc_info()[0] is not None:
+            _tell(traceback.format_exc())
         with self._lock:
             self.leaving = True
             requests = list(self._requests.values())
@@ -201,6 +204,15 @@ class Helper(object):
                     except OSError:
                         pass
         os._exit(0)
+
+
+def _tell(text: "str") -> "None":
+    """To who reads standard error, if somebody does: it goes with the link."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        pass
 
 
 def operation(name: "str") -> "Callable[[Request], Answer]":
