@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..errors import SchedulerUnavailable
 from .base import Accepted, Answer, Kind, Submission
 
-__all__ = ["accepted_by_token"]
+__all__ = ["accepted_by_members", "accepted_by_token"]
 
 
 def accepted_by_token(
@@ -29,3 +29,25 @@ def accepted_by_token(
             why = f"what is no row may be the job: {answer.unparsed[0]}" if answer.unparsed else "its answer is not whole"
             raise SchedulerUnavailable(why)
     return found
+
+
+def accepted_by_members(
+    answers: Iterable[Answer], submissions: Sequence[Submission], accepted: Callable[[Sequence[int], Submission], Accepted]
+) -> dict[str, Accepted]:
+    """The same where each task is a job of its own, with a number of its own; ``accepted`` gets all of them, in order.
+
+    A submission of which fewer are there is none. SchedulerUnavailable where an answer is not whole.
+    """
+    found: dict[str, set[int]] = {}
+    for answer in answers:
+        for row in answer.rows:
+            if row.token is not None:
+                found.setdefault(row.token, set()).add(int(row.native_id))
+        if not answer.complete:
+            raise SchedulerUnavailable("its answer is not whole")
+    made: dict[str, Accepted] = {}
+    for submission in submissions:
+        numbers = sorted(found.get(submission.token, ()))
+        if len(numbers) == (1 if submission.kind is Kind.SINGLE else len(submission.indices)):
+            made[submission.token] = accepted(numbers, submission)
+    return made

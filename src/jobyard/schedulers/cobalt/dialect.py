@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ...errors import ControlError, InvalidJob, JobyardError, SchedulerUnavailable, SubmitError, WrongState
 from ...job import JobDescription
-from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Submission, Traits
+from ..dialects import QueueDialect, asked_ids, in_parts, no_answer, only_id
 from ..finding import accepted_by_token
 from ..pbs.long_options import attribute_words, check_options, marked, unmarked
 from ..pbs.options import check_common, shown_name
@@ -43,7 +44,7 @@ _OF_THESE = _ASK + '"$@"\ncode=$?'
 _ALL_MINE = _ASK + '-u "$(id -un)"\ncode=$?'
 
 
-class CobaltDialect:
+class CobaltDialect(QueueDialect):
     """Dialect of jobyard.schedulers.base for Cobalt. ``walltime_s``: of jobs that do not say theirs, since each must have one."""
 
     name = "cobalt"
@@ -88,9 +89,6 @@ class CobaltDialect:
         check_options(self.name, description.native, _FLAGS, _OURS, field="native")
         attribute_words(self.name, description, _FLAGS, _OURS)
 
-    def directives(self, submission: Submission) -> Sequence[str]:
-        return ()
-
     def submit_command(self, submission: Submission, script: str) -> Command:
         job = submission.description
         resources = job.resources
@@ -117,18 +115,13 @@ class CobaltDialect:
         """The id stands alone in a line, after what filters of the site's have to say (stdout or stderr)."""
         said = result.error_text
         if result.returncode < 0 or (result.returncode > 0 and _AWAY.search(said)):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
+            raise no_answer(said)
         if result.returncode > 0:
             lines = [line for line in said.splitlines() if line.strip()]
             why = lines[-1].strip() if lines else f"exit code {result.returncode}"
             raise SubmitError(f"cobalt refused the job: {why}", retryable=_LATER.search(said) is not None, output=said)
-        found = {line.strip() for line in result.text.splitlines() if ID.fullmatch(line.strip())}
-        if len(found) != 1:
-            raise SchedulerUnavailable("it printed no job id" if not found else "it printed several job ids")
-        return Accepted((found.pop(),))
-
-    def find_commands(self, submissions: Sequence[Submission]) -> Sequence[Command]:
-        return [self.list_command()]
+        printed = (line.strip() for line in result.text.splitlines())
+        return Accepted((only_id(one for one in printed if ID.fullmatch(one)),))
 
     def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
         answers = (_answer(result) for result in results)
@@ -138,7 +131,7 @@ class CobaltDialect:
 
     def query_command(self, native_ids: Collection[str]) -> Command:
         """``qstat -l`` of these; of all the user's where none can be named."""
-        ids = list(dict.fromkeys(one for one in native_ids if ID.fullmatch(one)))
+        ids = asked_ids(native_ids, ID)
         if not ids or len(ids) > MOST_IDS:
             return self.list_command()
         return marked(_OF_THESE, *ids, without=_WITHOUT)
@@ -146,17 +139,8 @@ class CobaltDialect:
     def parse_query(self, result: Result) -> Answer:
         return _answer(result)
 
-    def account_command(self, native_ids: Collection[str]) -> Command | None:
-        return None
-
-    def parse_account(self, result: Result) -> Answer:
-        return Answer(complete=False)
-
     def list_command(self) -> Command:
         return marked(_ALL_MINE, without=_WITHOUT)
-
-    def parse_list(self, result: Result) -> Sequence[Row]:
-        return _answer(result).rows
 
     # Control
 
@@ -164,16 +148,14 @@ class CobaltDialect:
         self, action: Action, native_ids: Sequence[str], *, signal: int | None
     ) -> Sequence[tuple[Command, tuple[str, ...]]]:
         program = {Action.CANCEL: "qdel", Action.HOLD: "qhold", Action.RELEASE: "qrls"}[action]
-        known = [one for one in native_ids if ID.fullmatch(one)]
-        chunks = [tuple(known[at : at + MOST_ACTED_ON]) for at in range(0, len(known), MOST_ACTED_ON)]
-        return [(Command(argv=(program, *chunk)), chunk) for chunk in chunks]
+        return [(Command(argv=(program, *part)), part) for part in in_parts(native_ids, ID, MOST_ACTED_ON)]
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """All is on standard output: qdel prints a table of what it deleted, and nothing of what is not there; qhold and qrls
         print a line for each, those that failed and those that did not."""
         said = result.error_text
         if result.returncode < 0 or _AWAY.search(said) or (result.returncode > 0 and not result.text.strip()):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
+            raise no_answer(said)
         answers: dict[str, JobyardError | None] = {}
         for line in result.text.splitlines():
             words = line.split()
@@ -189,12 +171,6 @@ class CobaltDialect:
         return {one: answers[one] for one in native_ids if one in answers}
 
     # The site
-
-    def limits_command(self) -> Command | None:
-        return None
-
-    def parse_limits(self, result: Result) -> SiteLimits:
-        return SiteLimits()
 
     def version_command(self) -> Command:
         return Command(argv=("qsub", "--version"))
@@ -215,7 +191,7 @@ def _answer(result: Result) -> Answer:
     asked = any(ID.fullmatch(word) for word in result.argv[1:])
     none = not text.strip()
     if _AWAY.search(said) or code not in (0, 1) or (code == 1 and (said or not none)) or (code == 0 and asked and none):
-        raise SchedulerUnavailable(said.partition("\n")[0] or "it failed")
+        raise no_answer(said, "it failed")
     found, unparsed = records(text)
     return Answer(rows=tuple(row_of(one) for one in found), unparsed=tuple(unparsed), complete=not unparsed)
 

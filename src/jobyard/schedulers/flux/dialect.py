@@ -18,11 +18,12 @@ from ...errors import (
     SchedulerUnavailable,
     SubmitError,
     UnknownJob,
-    UnsupportedAttribute,
     WrongState,
 )
 from ...job import JobDescription, signal_name
-from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Submission, Traits
+from ..dialects import AFTER, QueueDialect, asked_ids, check_count, check_one_node, in_parts, no_answer, ranges
+from ..finding import accepted_by_members
 from .rows import ID, TOKEN, decimal, records, row_of
 
 __all__ = ["FluxDialect"]
@@ -78,7 +79,7 @@ done
 """
 
 
-class FluxDialect:
+class FluxDialect(QueueDialect):
     """Dialect of jobyard.schedulers.base for Flux."""
 
     name = "flux"
@@ -121,12 +122,7 @@ class FluxDialect:
     # Submission
 
     def check(self, description: JobDescription, *, kind: Kind, tasks: int, max_running: int | None) -> None:
-        resources = description.resources
-        if resources.total_nodes > 1:
-            note = self.capabilities.notes["nodes"]
-            raise UnsupportedAttribute(
-                f"flux cannot honour {resources.total_nodes} nodes; {note}", field="processes_per_node", scheduler=self.name
-            )
+        check_one_node(self.name, description.resources, self.capabilities.notes["nodes"])
         for name in ("queue", "account"):
             value = getattr(description, name)
             if value is not None and not _PLAIN.fullmatch(value):
@@ -141,9 +137,6 @@ class FluxDialect:
         _check_options(description.native, "native")
         _attribute_words(description)
 
-    def directives(self, submission: Submission) -> Sequence[str]:
-        return ()
-
     def submit_command(self, submission: Submission, script: str) -> Command:
         job = submission.description
         argv = ["flux", "submit", *job.native, *_attribute_words(job), f"--job-name={_shown_name(job)}"]
@@ -157,10 +150,10 @@ class FluxDialect:
         if job.begin_at is not None:
             argv.append(f"--dependency=begin-time:{job.begin_at!r}")
         if submission.kind is not Kind.SINGLE:
-            argv += [f"--cc={_ranges(submission.indices)}", f"--env=JOBYARD_FLUX_ARRAY={submission.token}"]
+            argv += [f"--cc={ranges(submission.indices)}", f"--env=JOBYARD_FLUX_ARRAY={submission.token}"]
         arrays: list[str] = []
         for native_id, when in submission.after:
-            word = f"{_WHEN[when]}:{native_id}"
+            word = f"{AFTER[when]}:{native_id}"
             if TOKEN.fullmatch(native_id):
                 arrays.append(word)
             else:
@@ -174,7 +167,7 @@ class FluxDialect:
     def parse_submit(self, result: Result, submission: Submission) -> Accepted:
         said = result.error_text
         if result.returncode < 0 or _AWAY.search(said):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
+            raise no_answer(said)
         lines = [line.strip() for line in result.text.splitlines()]
         found = [one for line in lines if (one := decimal(line)) is not None]
         if result.returncode > 0:
@@ -184,30 +177,15 @@ class FluxDialect:
             raise SubmitError(f"flux refused the job: {line.removeprefix('flux-submit: ERROR: ')}", output=said)
         return _accepted(found, submission)
 
-    def find_commands(self, submissions: Sequence[Submission]) -> Sequence[Command]:
-        return [self.list_command()]
-
     def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
         """Of an array, all its jobs or none: with fewer, the command was cut short, and what it left is refused by the claim."""
-        found: dict[str, set[int]] = {}
-        for result in results:
-            answer = _answer(result)
-            for row in answer.rows:
-                if row.token is not None:
-                    found.setdefault(row.token, set()).add(int(row.native_id))
-            if not answer.complete:
-                raise SchedulerUnavailable("its answer is not whole")
-        accepted: dict[str, Accepted] = {}
-        for submission in submissions:
-            ids = sorted(found.get(submission.token, ()))  # they count up in the order of submission
-            if len(ids) == (1 if submission.kind is Kind.SINGLE else len(submission.indices)):
-                accepted[submission.token] = _accepted([str(one) for one in ids], submission)
-        return accepted
+        answers = (_answer(result) for result in results)
+        return accepted_by_members(answers, submissions, lambda ids, one: _accepted([str(number) for number in ids], one))
 
     # What became of them
 
     def query_command(self, native_ids: Collection[str]) -> Command:
-        ids = list(dict.fromkeys(one for one in native_ids if ID.fullmatch(one)))
+        ids = asked_ids(native_ids, ID)
         if not ids or len(ids) > MOST_IDS:
             return self.list_command()
         return self._command(argv=("flux", "jobs", "--json", *ids))
@@ -215,17 +193,8 @@ class FluxDialect:
     def parse_query(self, result: Result) -> Answer:
         return _answer(result)
 
-    def account_command(self, native_ids: Collection[str]) -> Command | None:
-        return None
-
-    def parse_account(self, result: Result) -> Answer:
-        return Answer(complete=False)
-
     def list_command(self) -> Command:
         return self._command(argv=("flux", "jobs", "--json", "-a", "-c", "0"))
-
-    def parse_list(self, result: Result) -> Sequence[Row]:
-        return _answer(result).rows
 
     # Control
 
@@ -238,14 +207,13 @@ class FluxDialect:
             words = ("flux", "cancel")
         elif action in (Action.HOLD, Action.RELEASE):
             words = ("/bin/sh", "-c", _EACH, "sh", "urgency", "0" if action is Action.HOLD else str(URGENCY))
-        known = [one for one in native_ids if ID.fullmatch(one)]
-        chunks = [tuple(known[at : at + MOST_ACTED_ON]) for at in range(0, len(known), MOST_ACTED_ON)]
-        return [(self._command(argv=(*words, *chunk), timeout_s=60.0 + 0.2 * len(chunk)), chunk) for chunk in chunks]
+        parts = in_parts(native_ids, ID, MOST_ACTED_ON)
+        return [(self._command(argv=(*words, *part), timeout_s=60.0 + 0.2 * len(part)), part) for part in parts]
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """Cancel: silence and exit 0; else a line for each that failed, the others are cancelled. The rest: a line for each."""
         if result.returncode < 0 or _AWAY.search(result.error_text) or _AWAY.search(result.text):
-            raise SchedulerUnavailable((result.error_text or result.text).partition("\n")[0] or "it did not end by itself")
+            raise no_answer(result.error_text or result.text)
         answers: dict[str, JobyardError | None] = {}
         if action is Action.CANCEL:
             if result.returncode == 0:
@@ -262,16 +230,10 @@ class FluxDialect:
                 if native_id in native_ids and code.isdigit():
                     answers[native_id] = None if code == "0" else _refusal(action, native_id, why.strip())
         if not answers:
-            raise SchedulerUnavailable(result.error_text.partition("\n")[0] or "it says nothing of the jobs")
+            raise no_answer(result.error_text, "it says nothing of the jobs")
         return answers
 
     # The site
-
-    def limits_command(self) -> Command | None:
-        return None
-
-    def parse_limits(self, result: Result) -> SiteLimits:
-        return SiteLimits()
 
     def version_command(self) -> Command:
         return self._command(argv=("flux", "--version"))
@@ -283,9 +245,6 @@ class FluxDialect:
         return f"flux {match[1]}"
 
 
-_WHEN = {"success": "afterok", "failure": "afternotok", "any": "afterany"}
-
-
 # Submission -----------------------------------------------------------------------------------------------------------
 
 
@@ -295,9 +254,7 @@ def _shown_name(job: JobDescription) -> str:
 
 
 def _accepted(ids: Sequence[str], submission: Submission) -> Accepted:
-    expected = 1 if submission.kind is Kind.SINGLE else len(submission.indices)
-    if len(ids) != expected or len(set(ids)) != expected:
-        raise SchedulerUnavailable("it printed no job id" if not ids else f"it printed {len(ids)} ids, not {expected}")
+    check_count(ids, submission)
     return Accepted(tuple(ids), None if submission.kind is Kind.SINGLE else submission.token)
 
 
@@ -311,19 +268,6 @@ def _resources(job: JobDescription) -> list[str]:
     if job.limits.walltime_s is not None:
         words.append(f"--time-limit={job.limits.walltime_s:.3f}s")
     return words
-
-
-def _ranges(indices: Sequence[int]) -> str:
-    """An idset: ``0-3,7,9-12``."""
-    parts: list[str] = []
-    at = 0
-    while at < len(indices):
-        end = at
-        while end + 1 < len(indices) and indices[end + 1] == indices[end] + 1:
-            end += 1
-        parts.append(f"{indices[at]}-{indices[end]}" if end > at else str(indices[at]))
-        at = end + 1
-    return ",".join(parts)
 
 
 def _check_options(words: Sequence[str], field: str) -> None:
@@ -367,7 +311,7 @@ def _answer(result: Result) -> Answer:
     said = result.error_text
     unknown = {one for shown in _UNKNOWN.findall(said) if (one := decimal(shown)) is not None}
     if result.returncode < 0 or _AWAY.search(said) or (result.returncode != 0 and not unknown):
-        raise SchedulerUnavailable(said.partition("\n")[0] or "it failed")
+        raise no_answer(said, "it failed")
     found, unparsed, whole = records(result.text)
     asked = [word for word in result.argv[1:] if ID.fullmatch(word) and word != "0"]
     if not found and not unknown and '"jobs"' not in result.text:

@@ -17,11 +17,11 @@ from ...errors import (
     SchedulerUnavailable,
     SubmitError,
     UnknownJob,
-    UnsupportedAttribute,
     WrongState,
 )
 from ...job import JobDescription
-from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Submission, Traits
+from ..dialects import QueueDialect, asked_ids, check_one_node, in_parts
 from .answers import ID, accepted_ids, answer_of, rows_of
 
 __all__ = ["HINT", "HyperQueueDialect"]
@@ -49,7 +49,7 @@ _NOTES = {
 }
 
 
-class HyperQueueDialect:
+class HyperQueueDialect(QueueDialect):
     """Dialect of jobyard.schedulers.base for HyperQueue."""
 
     name = "hyperqueue"
@@ -108,9 +108,7 @@ class HyperQueueDialect:
 
     def check(self, description: JobDescription, *, kind: Kind, tasks: int, max_running: int | None) -> None:
         resources = description.resources
-        if resources.total_nodes > 1:
-            what = f"hyperqueue cannot honour {resources.total_nodes} nodes; {_NOTES['nodes']}"
-            raise UnsupportedAttribute(what, field="processes_per_node", scheduler=self.name)
+        check_one_node(self.name, resources, _NOTES["nodes"])
         cores = resources.total_cores
         if self._cores is not None and cores > self._cores:
             raise InvalidJob(
@@ -172,7 +170,7 @@ class HyperQueueDialect:
     # What became of them
 
     def query_command(self, native_ids: Collection[str]) -> Command:
-        return self._ask("query", ids=[one for one in dict.fromkeys(native_ids) if ID.fullmatch(one)])
+        return self._ask("query", ids=asked_ids(native_ids, ID))
 
     def parse_query(self, result: Result) -> Answer:
         answer = answer_of(result)
@@ -182,26 +180,15 @@ class HyperQueueDialect:
             raise SchedulerUnavailable("its answer is not whole")
         return Answer(rows=tuple(rows), unparsed=tuple(unparsed), complete=not unparsed and not unknown)
 
-    def account_command(self, native_ids: Collection[str]) -> Command | None:
-        return None
-
-    def parse_account(self, result: Result) -> Answer:
-        return Answer(complete=False)
-
     def list_command(self) -> Command:
         return self._ask("query", ids=[])
-
-    def parse_list(self, result: Result) -> Sequence[Row]:
-        return rows_of(answer_of(result))[0]
 
     # Control
 
     def control_commands(
         self, action: Action, native_ids: Sequence[str], *, signal: int | None
     ) -> Sequence[tuple[Command, tuple[str, ...]]]:
-        known = [one for one in native_ids if ID.fullmatch(one)]
-        chunks = [tuple(known[at : at + MOST_ACTED_ON]) for at in range(0, len(known), MOST_ACTED_ON)]
-        return [(self._ask("cancel", ids=list(chunk)), chunk) for chunk in chunks]
+        return [(self._ask("cancel", ids=list(part)), part) for part in in_parts(native_ids, ID, MOST_ACTED_ON)]
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         said = answer_of(result).get("answers")
@@ -216,12 +203,6 @@ class HyperQueueDialect:
         return answers
 
     # The site
-
-    def limits_command(self) -> Command | None:
-        return None
-
-    def parse_limits(self, result: Result) -> SiteLimits:
-        return SiteLimits()
 
     def version_command(self) -> Command:
         return Command(argv=(self._python, "-P", "-c", _VERSION))

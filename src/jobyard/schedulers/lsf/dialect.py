@@ -22,6 +22,7 @@ from ...errors import (
 )
 from ...job import JobDescription, signal_name
 from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..dialects import QueueDialect, asked_ids, in_parts, no_answer
 from ..finding import accepted_by_token
 from .rows import FIELDS, ID, records, row_of
 
@@ -66,7 +67,7 @@ _WRONG_STATE = re.compile(
 _REFUSED = re.compile(r"Job <([0-9]+(?:\[[0-9]+\])?)>: (.+)")
 
 
-class LsfDialect:
+class LsfDialect(QueueDialect):
     """Dialect of jobyard.schedulers.base for LSF."""
 
     name = "lsf"
@@ -113,9 +114,6 @@ class LsfDialect:
         _check_options(description.native, "native")
         _attribute_words(description)
 
-    def directives(self, submission: Submission) -> Sequence[str]:
-        return ()
-
     def submit_command(self, submission: Submission, script: str) -> Command:
         job = submission.description
         argv = ["bsub", *job.native, *_attribute_words(job), "-J", _shown_name(submission), "-Jd", submission.token]
@@ -142,12 +140,9 @@ class LsfDialect:
         if result.returncode == 0 and len(found) == 1:
             return _accepted(found.pop(), submission)
         if result.returncode <= 0 or found or _AWAY.search(f"{result.text}\n{said}"):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it printed no job id")
+            raise no_answer(said, "it printed no job id")
         line = said.partition("\n")[0] or f"exit code {result.returncode}"
         raise SubmitError(f"lsf refused the job: {line}", retryable=_LATER.search(said) is not None, output=said)
-
-    def find_commands(self, submissions: Sequence[Submission]) -> Sequence[Command]:
-        return [self.list_command()]
 
     def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
         answers = (_answer(result) for result in results)
@@ -157,7 +152,7 @@ class LsfDialect:
 
     def query_command(self, native_ids: Collection[str]) -> Command:
         """``bjobs -a`` of these, an array at once; of all the user's where none can be named."""
-        ids = list(dict.fromkeys(_number(one) for one in native_ids if ID.fullmatch(one)))
+        ids = asked_ids(native_ids, ID, _number)
         if not ids or len(ids) > MOST_IDS:
             return self.list_command()
         return _bjobs(*ids)
@@ -165,17 +160,8 @@ class LsfDialect:
     def parse_query(self, result: Result) -> Answer:
         return _answer(result)
 
-    def account_command(self, native_ids: Collection[str]) -> Command | None:
-        return None
-
-    def parse_account(self, result: Result) -> Answer:
-        return Answer(complete=False)
-
     def list_command(self) -> Command:
         return _bjobs()
-
-    def parse_list(self, result: Result) -> Sequence[Row]:
-        return _answer(result).rows
 
     # Control
 
@@ -190,9 +176,8 @@ class LsfDialect:
             Action.RESUME: ("bresume",),
             Action.SIGNAL: ("bkill", "-s", signal_name(signal or 15).removeprefix("SIG")),
         }[action]
-        known = [one for one in native_ids if ID.fullmatch(one)]
-        chunks = [tuple(known[at : at + MOST_ACTED_ON]) for at in range(0, len(known), MOST_ACTED_ON)]
-        return [(Command(argv=(*words, *chunk), without=_WITHOUT), chunk) for chunk in chunks]
+        parts = in_parts(native_ids, ID, MOST_ACTED_ON)
+        return [(Command(argv=(*words, *part), without=_WITHOUT), part) for part in parts]
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """A line for each job: on standard output what is done, on standard error what is not."""
@@ -203,7 +188,7 @@ class LsfDialect:
             if native_id in native_ids:
                 answers[native_id] = _refusal(action, native_id, why)
         if not answers:
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it says nothing of the jobs")
+            raise no_answer(said, "it says nothing of the jobs")
         return answers
 
     # The site
@@ -328,11 +313,11 @@ def _answer(result: Result) -> Answer:
     said = result.error_text
     found, unparsed, whole = records(result.text)
     if result.returncode < 0 or (not whole and _AWAY.search(said)):
-        raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
+        raise no_answer(said)
     missing = set(_NOT_FOUND.findall(said))
     none_at_all = re.search(r"^No (unfinished |matching )?job found", f"{result.text}\n{said}", re.MULTILINE) is not None
     if not found and not whole and not missing and not none_at_all:
-        raise SchedulerUnavailable(said.partition("\n")[0] or "it printed no records")
+        raise no_answer(said, "it printed no records")
     rows: list[Row] = []
     for record in found:
         if "ERROR" in record:

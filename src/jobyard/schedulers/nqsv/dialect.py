@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ...errors import ControlError, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, WrongState
 from ...job import JobDescription
-from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Submission, Traits
+from ..dialects import QueueDialect, asked_ids, in_parts, no_answer
 from ..finding import accepted_by_token
 from ..pbs.long_options import attribute_words, check_options, marked, unmarked
 from ..pbs.options import check_common, mail_words, shown_name
@@ -53,7 +54,7 @@ _ALL_MINE = "qstat -f\ncode=$?"
 _FIRST_HOST = "case ${PBS_JOBID-} in 0:* | '') ;; *) exit 0 ;; esac"
 
 
-class NqsvDialect:
+class NqsvDialect(QueueDialect):
     """Dialect of jobyard.schedulers.base for NQSV."""
 
     name = "nqsv"
@@ -111,13 +112,10 @@ class NqsvDialect:
         if len(found) == 1:
             return Accepted((found.pop(),))
         if result.returncode <= 0 or found or _AWAY.search(said):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it printed no request's id")
+            raise no_answer(said, "it printed no request's id")
         lines = [line.strip() for line in said.splitlines() if line.strip() and "not queued" not in line]
         why = lines[0] if lines else f"exit code {result.returncode}"
         raise SubmitError(f"nqsv refused the job: {why}", retryable=re.search(r"\blimit\b", said) is not None, output=said)
-
-    def find_commands(self, submissions: Sequence[Submission]) -> Sequence[Command]:
-        return [self.list_command()]
 
     def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
         answers = (_answer(result) for result in results)
@@ -127,7 +125,7 @@ class NqsvDialect:
 
     def query_command(self, native_ids: Collection[str]) -> Command:
         """``qstat -f`` of these, and how those ended that are still shown; all of the user's where none can be named."""
-        ids = list(dict.fromkeys(one for one in native_ids if ID.fullmatch(one)))
+        ids = asked_ids(native_ids, ID)
         if not ids or len(ids) > MOST_IDS:
             return self.list_command()
         return marked(_OF_THESE, *ids, environment=UTC)
@@ -135,17 +133,8 @@ class NqsvDialect:
     def parse_query(self, result: Result) -> Answer:
         return _answer(result)
 
-    def account_command(self, native_ids: Collection[str]) -> Command | None:
-        return None
-
-    def parse_account(self, result: Result) -> Answer:
-        return Answer(complete=False)
-
     def list_command(self) -> Command:
         return marked(_ALL_MINE, environment=UTC)
-
-    def parse_list(self, result: Result) -> Sequence[Row]:
-        return _answer(result).rows
 
     # Control
 
@@ -153,9 +142,7 @@ class NqsvDialect:
         self, action: Action, native_ids: Sequence[str], *, signal: int | None
     ) -> Sequence[tuple[Command, tuple[str, ...]]]:
         program = {Action.CANCEL: "qdel", Action.HOLD: "qhold", Action.RELEASE: "qrls"}[action]
-        known = [one for one in native_ids if ID.fullmatch(one)]
-        chunks = [tuple(known[at : at + MOST_ACTED_ON]) for at in range(0, len(known), MOST_ACTED_ON)]
-        return [(Command(argv=(program, *chunk)), chunk) for chunk in chunks]
+        return [(Command(argv=(program, *part)), part) for part in in_parts(native_ids, ID, MOST_ACTED_ON)]
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """A sentence for each request, which names it; what it says where something is wrong counts, not the exit code."""
@@ -168,18 +155,12 @@ class NqsvDialect:
                 if re.search(rf"(?<![\w.]){re.escape(one)}(?![\w-])(?!\.\w)", line):
                     answers[one] = _refusal(action, line, result.returncode)
         if not answers and _AWAY.search(said):
-            raise SchedulerUnavailable(said.partition("\n")[0])
+            raise no_answer(said)
         if result.returncode == 0:
             return {one: answers.get(one) for one in native_ids}
         return answers
 
     # The site
-
-    def limits_command(self) -> Command | None:
-        return None
-
-    def parse_limits(self, result: Result) -> SiteLimits:
-        return SiteLimits()
 
     def version_command(self) -> Command:
         return Command(argv=("qstat", "-V"))
@@ -220,12 +201,12 @@ def _answer(result: Result) -> Answer:
     text, code = unmarked(result)
     gone = set(_GONE.findall(f"{text}\n{said}"))
     if code != 0 and not gone:
-        raise SchedulerUnavailable(said.partition("\n")[0] or "it failed")
+        raise no_answer(said, "it failed")
     found, unparsed = records(text)
     asked = [word for word in result.argv[1:] if ID.fullmatch(word)]
     complete = not unparsed and {*found, *gone}.issuperset(asked)
     if not found and not gone and (said or unparsed):
-        raise SchedulerUnavailable((said or unparsed[0]).partition("\n")[0])
+        raise no_answer(said or unparsed[0])
     return Answer(
         rows=tuple(row_of(native_id, fields) for native_id, fields in found.items()), unparsed=tuple(unparsed), complete=complete
     )

@@ -15,7 +15,9 @@ import msgspec
 
 from ...errors import ControlError, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
 from ...job import JobDescription, signal_name
-from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Submission, Traits
+from ..dialects import QueueDialect, asked_ids, check_count, in_parts, no_answer
+from ..finding import accepted_by_members
 from .request import Names, check, job_types, mail_words, moments, needs_site, resource_words, shown_name
 from .rows import ID, TOKEN, records, rows_of
 
@@ -82,7 +84,7 @@ done
 """
 
 
-class OarDialect:
+class OarDialect(QueueDialect):
     """Dialect of jobyard.schedulers.base for OAR. ``properties``: those of the site's resources; None while they are not known."""
 
     name = "oar"
@@ -184,7 +186,7 @@ class OarDialect:
         if result.returncode == 0 or (printed and _NOTIFIED.search(said)):
             return _accepted([int(one) for one in printed], submission)
         if result.returncode < 0 or (_AWAY.search(said) and "Bad resource request" not in said):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
+            raise no_answer(said)
         lines = [
             line.removeprefix(_ADMISSION) for line in said.splitlines() if line.strip() and not line.startswith(("DBD:", "LINE"))
         ]
@@ -206,26 +208,13 @@ class OarDialect:
 
     def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
         """Of an array, all its jobs or none: OAR adds them at once."""
-        found: dict[str, set[int]] = {}
-        for result in results:
-            answer = _answer(result)
-            for row in answer.rows:
-                if row.token is not None:
-                    found.setdefault(row.token, set()).add(int(row.native_id))
-            if not answer.complete:
-                raise SchedulerUnavailable("its answer is not whole")
-        accepted: dict[str, Accepted] = {}
-        for submission in submissions:
-            ids = sorted(found.get(submission.token, ()))
-            if len(ids) == (1 if submission.kind is Kind.SINGLE else len(submission.indices)):
-                accepted[submission.token] = _accepted(ids, submission)
-        return accepted
+        return accepted_by_members((_answer(result) for result in results), submissions, _accepted)
 
     # What became of them
 
     def query_command(self, native_ids: Collection[str]) -> Command:
         """Ended jobs too: the queue and the accounting are one question there."""
-        ids = list(dict.fromkeys(one for one in native_ids if ID.fullmatch(one)))
+        ids = asked_ids(native_ids, ID)
         if len(ids) <= MOST_IDS:
             return _ask(_runs_of(ids)) if ids else self.list_command()
         conditions = "".join(f"{_runs_of(ids[at : at + MOST_IDS])}{_NEWEST}\n" for at in range(0, len(ids), MOST_IDS))
@@ -234,17 +223,8 @@ class OarDialect:
     def parse_query(self, result: Result) -> Answer:
         return _answer(result)
 
-    def account_command(self, native_ids: Collection[str]) -> Command | None:
-        return None
-
-    def parse_account(self, result: Result) -> Answer:
-        return Answer(complete=False)
-
     def list_command(self) -> Command:
         return Command(argv=("oarstat", "-f", "-J", "-u"))
-
-    def parse_list(self, result: Result) -> Sequence[Row]:
-        return _answer(result).rows
 
     # Control
 
@@ -259,10 +239,8 @@ class OarDialect:
         elif action in (Action.HOLD, Action.RELEASE):
             program, left = ("oarhold", "Waiting") if action is Action.HOLD else ("oarresume", "Hold")
             words = ["/bin/sh", "-c", _UNTIL_LEFT, "sh", program, left]
-        known = [one for one in native_ids if ID.fullmatch(one)]
         commands: list[tuple[Command, tuple[str, ...]]] = []
-        for at in range(0, len(known), MOST_ACTED_ON):
-            some = tuple(known[at : at + MOST_ACTED_ON])
+        for some in in_parts(native_ids, ID, MOST_ACTED_ON):
             more = ["--sql", f"state NOT IN ('Terminated', 'Error') AND {_later_runs(some)}"] if action is Action.CANCEL else []
             command = Command(argv=(*words, *some, *more), timeout_s=60.0 + 0.5 * len(some))
             commands.append((command, some))
@@ -280,16 +258,10 @@ class OarDialect:
                 done = action is Action.CANCEL and "already killed" in why
                 answers[native_id] = None if done else _refusal(action, native_id, why)
         if not answers and (result.returncode < 0 or _AWAY.search(said) or said or not result.text.strip()):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it says nothing of the jobs")
+            raise no_answer(said, "it says nothing of the jobs")
         return answers
 
     # The site
-
-    def limits_command(self) -> Command | None:
-        return None
-
-    def parse_limits(self, result: Result) -> SiteLimits:
-        return SiteLimits()
 
     def site_command(self) -> Command:
         """One resource, with all its properties: they are the same for all."""
@@ -328,10 +300,8 @@ _DONE: Mapping[Action, str] = {
 
 def _accepted(ids: Sequence[int], submission: Submission) -> Accepted:
     """They follow each other, or what rows.py and the batch script count on is not so here."""
-    expected = 1 if submission.kind is Kind.SINGLE else len(submission.indices)
-    if len(ids) != expected:
-        raise SchedulerUnavailable("it printed no job id" if not ids else f"it printed {len(ids)} ids, not {expected}")
-    if list(ids) != list(range(ids[0], ids[0] + expected)):
+    check_count(ids, submission)
+    if list(ids) != list(range(ids[0], ids[0] + len(ids))):
         raise SchedulerUnavailable("the ids of the array do not follow each other")
     return Accepted(tuple(map(str, ids)), None if submission.kind is Kind.SINGLE else f"{ids[0]}{ARRAY}")
 
@@ -374,7 +344,7 @@ def _ask(condition: str) -> Command:
 def _answer(result: Result) -> Answer:
     said = result.error_text
     if result.returncode != 0 or _AWAY.search(said):
-        raise SchedulerUnavailable(said.partition("\n")[0] or "it failed")
+        raise no_answer(said, "it failed")
     found, unparsed, whole = records(result.text)
     if not found and (not whole or "--sql" in result.argv):
         raise SchedulerUnavailable("it printed no jobs, not even the newest")

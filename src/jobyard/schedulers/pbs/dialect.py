@@ -25,7 +25,8 @@ from ..base import (
     Submission,
     Traits,
 )
-from .family import WHEN, act, asked_for, limits, named_in, parent, printed_id, ranges, refusal
+from ..dialects import AFTER, asked_ids, in_parts, no_answer, ranges
+from .family import MOST_ACTED_ON, asked_for, limits, named_in, parent, printed_id, refusal
 from .options import attribute_words, begin_words, check_common, checked_options, mail_words, seconds, shown_name
 from .rows import ID, PARENT, held_by, records, row_of
 
@@ -131,7 +132,7 @@ class PbsDialect:
             argv += ["-q", destination]
         argv += asked_for(job)
         if submission.after:
-            argv += ["-W", "depend=" + ",".join(f"{WHEN[when]}:{native_id}" for native_id, when in submission.after)]
+            argv += ["-W", "depend=" + ",".join(f"{AFTER[when]}:{native_id}" for native_id, when in submission.after)]
         if _is_array(submission):
             cap = f"%{submission.max_running}" if submission.max_running is not None else ""
             argv += ["-J", f"0-{len(submission.indices) - 1}{cap}"]
@@ -142,7 +143,7 @@ class PbsDialect:
     def parse_submit(self, result: Result, submission: Submission) -> Accepted:
         said = result.error_text
         if result.returncode < 0 or (result.returncode > 0 and (result.returncode in (162, 255) or _AWAY.search(said))):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
+            raise no_answer(said)
         if result.returncode > 0:
             line = said.partition("\n")[0].removeprefix("qsub: ") or f"exit code {result.returncode}"
             raise SubmitError(f"pbs refused the job: {line}", retryable=result.returncode in _LATER, output=said)
@@ -158,7 +159,7 @@ class PbsDialect:
             if HISTORY_OFF in result.error_text:  # then the queue's word is all there is
                 continue
             if result.returncode not in (0, FINISHED, UNKNOWN_ID):
-                raise SchedulerUnavailable(result.error_text.partition("\n")[0] or "it failed")
+                raise no_answer(result.error_text, "it failed")
             jobs, unparsed = records(result.text)
             for native_id, fields in jobs:
                 row = row_of(native_id, fields)
@@ -194,7 +195,7 @@ class PbsDialect:
     def control_commands(
         self, action: Action, native_ids: Sequence[str], *, signal: int | None
     ) -> Sequence[tuple[Command, tuple[str, ...]]]:
-        known = [one for one in native_ids if ID.fullmatch(one)]
+        known = asked_ids(native_ids, ID)
         commands: list[tuple[Command, tuple[str, ...]]] = []
         if action in (Action.HOLD, Action.RELEASE):
             arrays: dict[str, list[str]] = {}
@@ -210,7 +211,7 @@ class PbsDialect:
             words = [program]
         else:
             words = {Action.CANCEL: ["qdel"], Action.SUSPEND: ["qsig", "-s", "STOP"], Action.RESUME: ["qsig", "-s", "CONT"]}[action]
-        return [*commands, *act(words, known)]
+        return [*commands, *((Command(argv=(*words, *part)), part) for part in in_parts(known, ID, MOST_ACTED_ON))]
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """Silence and exit 0: done. Else each line names its job, but for "Job has finished" of qhold, qrls and qsig."""
@@ -218,7 +219,7 @@ class PbsDialect:
         if result.returncode == 0:
             return dict.fromkeys(native_ids)
         if result.returncode < 0 or result.returncode in (162, 255) or _AWAY.search(said):
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it did not end by itself")
+            raise no_answer(said)
         if result.returncode == _NOT_WHOLE:
             why = f"pbs cannot {action} one task of an array; {action} all that are left of it"
             return {one: ControlError(f"{why} (job {one})") for one in native_ids}
@@ -239,7 +240,7 @@ class PbsDialect:
             # qdel of many goes to the server as one request; those that it does not complain of are deleted.
             answers.update(dict.fromkeys(silent))
         if not answers:
-            raise SchedulerUnavailable(said.partition("\n")[0] or "it says nothing of the jobs")
+            raise no_answer(said, "it says nothing of the jobs")
         return answers
 
     # The site
@@ -308,7 +309,7 @@ def _all_mine(history: str = "", tasks: str = "") -> Command:
 
 def _ask(native_ids: Collection[str], *history: str) -> Command:
     """``qstat -f`` of these: an array at once, with its tasks (``-t``). All of the user's where none can be named."""
-    ids = list(dict.fromkeys(parent(one) for one in native_ids if ID.fullmatch(one)))
+    ids = asked_ids(native_ids, ID, parent)
     if not ids or len(ids) > MOST_IDS:
         return _all_mine("".join(history), "-t")
     tasks = ("-t",) if any(PARENT in one for one in ids) else ()
@@ -321,7 +322,7 @@ def _answer(result: Result) -> Answer:
     said = result.error_text
     off = HISTORY_OFF in said
     if result.returncode not in (0, FINISHED, UNKNOWN_ID) and not off and not (result.returncode == 1 and _UNKNOWN.search(said)):
-        raise SchedulerUnavailable(said.partition("\n")[0] or "it failed")
+        raise no_answer(said, "it failed")
     jobs, unparsed = records(result.text)
     holders = {one: held_by(fields.get("Hold_Types", "n")) for one, fields in jobs if PARENT in one}
     rows = [_held(row_of(one, fields), holders) for one, fields in jobs if PARENT not in one]

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from ...errors import ControlError, JobyardError, NotPermitted, SchedulerUnavailable, UnknownJob, WrongState
 from ...job import JobDescription
-from ..base import Action, Command, Result, SiteLimits
+from ..base import Action, Result, SiteLimits
+from ..dialects import only_id
 from .rows import ID, PARENT
 
-__all__ = ["WHEN", "act", "asked_for", "limits", "named_in", "parent", "printed_id", "ranges", "refusal"]
+__all__ = ["MOST_ACTED_ON", "asked_for", "limits", "named_in", "parent", "printed_id", "refusal"]
 
 MOST_ACTED_ON = 500  # by one command; a qdel of so many takes 0.15 s (OpenPBS)
-WHEN: Mapping[str, str] = {"success": "afterok", "failure": "afternotok", "any": "afterany"}  # -W depend
 
 
 def parent(native_id: str) -> str:
     """The array's id of a task's; of a job, its own."""
     return re.sub(r"\[[0-9]*\]", PARENT, native_id)
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Indices as both write them: ``0-3,7,9-12``."""
-    ordered = sorted(numbers)
-    parts: list[str] = []
-    at = 0
-    while at < len(ordered):
-        end = at
-        while end + 1 < len(ordered) and ordered[end + 1] == ordered[end] + 1:
-            end += 1
-        parts.append(f"{ordered[at]}-{ordered[end]}" if end > at else str(ordered[at]))
-        at = end + 1
-    return ",".join(parts)
 
 
 def asked_for(job: JobDescription) -> list[str]:
@@ -45,17 +31,8 @@ def asked_for(job: JobDescription) -> list[str]:
 
 def printed_id(result: Result, *, array: bool) -> str:
     """The id that qsub printed, among words of the site. SchedulerUnavailable: none or several, so that it must be searched."""
-    found = {line.strip() for line in result.text.splitlines() if ID.fullmatch(line.strip())}
-    found = {one for one in found if (PARENT in one) == array}
-    if len(found) != 1:
-        raise SchedulerUnavailable("it printed no job id" if not found else "it printed several job ids")
-    return found.pop()
-
-
-def act(words: Sequence[str], native_ids: Sequence[str]) -> list[tuple[Command, tuple[str, ...]]]:
-    """The command for these jobs, in parts that one request can bear."""
-    parts = [tuple(native_ids[at : at + MOST_ACTED_ON]) for at in range(0, len(native_ids), MOST_ACTED_ON)]
-    return [(Command(argv=(*words, *part)), part) for part in parts]
+    printed = (line.strip() for line in result.text.splitlines())
+    return only_id(one for one in printed if ID.fullmatch(one) and (PARENT in one) == array)
 
 
 def named_in(line: str, native_ids: Sequence[str]) -> list[str]:

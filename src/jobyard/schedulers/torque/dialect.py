@@ -12,9 +12,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ...errors import JobyardError, SchedulerUnavailable, SubmitError
 from ...job import JobDescription
-from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
+from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, SiteLimits, Submission, Traits
+from ..dialects import AFTER, QueueDialect, asked_ids, in_parts, no_answer, ranges
 from ..finding import accepted_by_token
-from ..pbs.family import WHEN, act, asked_for, limits, named_in, parent, printed_id, ranges, refusal
+from ..pbs.family import MOST_ACTED_ON, asked_for, limits, named_in, parent, printed_id, refusal
 from ..pbs.options import attribute_words, begin_words, check_common, checked_options, mail_words, seconds, shown_name
 from ..pbs.rows import ID, PARENT
 from .rows import records, row_of
@@ -52,7 +53,7 @@ exit $code
 """
 
 
-class TorqueDialect:
+class TorqueDialect(QueueDialect):
     """Dialect of jobyard.schedulers.base for Torque."""
 
     name = "torque"
@@ -91,9 +92,6 @@ class TorqueDialect:
         checked_options(self.name, description.native, _TAKE_ARGUMENT, _OURS, field="native")
         attribute_words(self.name, description, _TAKE_ARGUMENT, _OURS)
 
-    def directives(self, submission: Submission) -> Sequence[str]:
-        return ()
-
     def submit_command(self, submission: Submission, script: str) -> Command:
         job = submission.description
         argv = ["qsub", *mail_words(job), *job.native, *attribute_words(self.name, job, _TAKE_ARGUMENT, _OURS)]
@@ -112,15 +110,12 @@ class TorqueDialect:
     def parse_submit(self, result: Result, submission: Submission) -> Accepted:
         said = result.error_text
         if result.returncode < 0 or (result.returncode > 0 and _AWAY.search(said)):
-            raise SchedulerUnavailable(_why(said) or "it did not end by itself")
+            raise no_answer(_why(said))
         if result.returncode > 0:
             line = _why(said).removeprefix("qsub: ") or f"exit code {result.returncode}"
             later = "exceed" in said and "limit" in said and "resource" not in said
             raise SubmitError(f"torque refused the job: {line}", retryable=later, output=said)
         return _accepted(printed_id(result, array=submission.kind is not Kind.SINGLE), submission)
-
-    def find_commands(self, submissions: Sequence[Submission]) -> Sequence[Command]:
-        return [self.list_command()]
 
     def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
         answers = (_answer(result) for result in results)
@@ -130,7 +125,7 @@ class TorqueDialect:
 
     def query_command(self, native_ids: Collection[str]) -> Command:
         """``qstat -x`` of these: an array at once, by its own id. All of the user's where none can be named."""
-        ids = list(dict.fromkeys(parent(one) for one in native_ids if ID.fullmatch(one)))
+        ids = asked_ids(native_ids, ID, parent)
         if not ids or len(ids) > MOST_IDS:
             return self.list_command()
         return Command(argv=("qstat", "-x", "-t", *ids), without=_WITHOUT, timeout_s=60.0 + 0.05 * len(ids))
@@ -138,17 +133,8 @@ class TorqueDialect:
     def parse_query(self, result: Result) -> Answer:
         return _answer(result)
 
-    def account_command(self, native_ids: Collection[str]) -> Command | None:
-        return None
-
-    def parse_account(self, result: Result) -> Answer:
-        return Answer(complete=False)
-
     def list_command(self) -> Command:
         return Command(argv=("/bin/sh", "-c", _ALL_MINE), without=_WITHOUT)
-
-    def parse_list(self, result: Result) -> Sequence[Row]:
-        return _answer(result).rows
 
     # Control
 
@@ -162,7 +148,7 @@ class TorqueDialect:
             Action.SUSPEND: ("qsig", "-s", "SIGSTOP"),
             Action.RESUME: ("qsig", "-s", "SIGCONT"),
         }[action]
-        return act(words, [one for one in native_ids if ID.fullmatch(one)])
+        return [(Command(argv=(*words, *part)), part) for part in in_parts(native_ids, ID, MOST_ACTED_ON)]
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """Silence and exit 0: done. Each id is a request of its own; a line tells of each that failed, and names it."""
@@ -170,12 +156,12 @@ class TorqueDialect:
         if result.returncode == 0:
             return dict.fromkeys(native_ids)
         if result.returncode < 0 or _AWAY.search(said):
-            raise SchedulerUnavailable(_why(said) or "it did not end by itself")
+            raise no_answer(_why(said))
         answers: dict[str, JobyardError | None] = {}
         for line in said.splitlines():
             answers.update(dict.fromkeys(named_in(line, native_ids), refusal(self.name, action, line)))
         if not answers:
-            raise SchedulerUnavailable(_why(said) or "it says nothing of the jobs")
+            raise no_answer(_why(said), "it says nothing of the jobs")
         return {one: answers.get(one) for one in native_ids}
 
     # The site
@@ -197,7 +183,7 @@ class TorqueDialect:
 
 
 def _depend(native_id: str, when: str) -> str:
-    return f"{WHEN[when]}{'array' if PARENT in native_id else ''}:{native_id}"
+    return f"{AFTER[when]}{'array' if PARENT in native_id else ''}:{native_id}"
 
 
 def _accepted(native_id: str, submission: Submission) -> Accepted:
@@ -233,7 +219,7 @@ def _answer(result: Result) -> Answer:
     said = result.error_text
     unknown = _UNKNOWN.findall(said)
     if result.returncode not in (0, UNKNOWN_ID) or (result.returncode == UNKNOWN_ID and not unknown):
-        raise SchedulerUnavailable(_why(said) or "it failed")
+        raise no_answer(_why(said), "it failed")
     jobs, unparsed = records(result.text)
     told = {*unknown, *(one for one, _ in jobs), *(parent(one) for one, _ in jobs)}
     told |= {one.partition(".")[0] for one in told}
