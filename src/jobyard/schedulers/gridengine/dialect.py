@@ -28,7 +28,7 @@ from ..base import (
 from . import accounting, queue
 from .queue import MARK
 from .site import Site, parse_limits, parse_site
-from .submit import ATTRIBUTES, Choices, check, qsub_options, sends_positions
+from .submit import ATTRIBUTES, Choices, check, needs_site, qsub_options, sends_positions
 
 __all__ = ["GridEngineDialect"]
 
@@ -196,6 +196,10 @@ class GridEngineDialect:
     def check(self, description: JobDescription, *, kind: Kind, tasks: int, max_running: int | None) -> None:
         check(description, self.site, self.choices, kind=kind)
 
+    def needs_site(self, description: JobDescription) -> bool:
+        """Whether what the site has decides how this job is asked for."""
+        return needs_site(description)
+
     def traits_of(self, submission: Submission) -> Traits:
         """Those of one submission: what Grid Engine cannot count by the user's indices it counts 1, 2, 3."""
         if submission.kind is Kind.SINGLE or not sends_positions(submission):
@@ -342,6 +346,10 @@ class GridEngineDialect:
     def parse_site(self, result: Result) -> Site:
         """Its answer."""
         return parse_site(result)
+
+    def knowing(self, result: Result) -> GridEngineDialect:
+        """As SiteDialect.knowing."""
+        return GridEngineDialect(self.choices, self.parse_site(result))
 
     def limits_command(self) -> Command | None:
         return Command(argv=("qconf", "-sconf", "global"), environment=_ENVIRONMENT)

@@ -8,12 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from ...errors import JobyardError
-from ...job import Cause, Ending, JobDescription, JobState
+from ...job import Cause, Ending, JobState
 from ...transports.base import Transport
-from ..base import Accepted, Action, Answer, Kind, Row, Submission, Traits
-from ..command import CommandOptions, CommandScheduler
+from ..base import Action, Answer, Row
+from ..command import CommandOptions
+from ..sites import SiteScheduler
 from .dialect import GridEngineDialect
-from .submit import Choices, needs_site
+from .submit import Choices
 
 __all__ = ["GridEngineScheduler"]
 
@@ -22,46 +23,18 @@ __all__ = ["GridEngineScheduler"]
 CARRIED_OUT_S = 3.0
 
 
-class GridEngineScheduler(CommandScheduler):
+class GridEngineScheduler(SiteScheduler):
     """Scheduler of jobyard.schedulers.base for Grid Engine.
 
-    What the site has is asked when the first job comes that depends on it, and remembered as long as its limits are. A job that
-    Grid Engine could not start, and keeps in the queue in its error state, is deleted, and ends as ``not_started``.
+    What it asks the site: parallel environments and resources. A job that Grid Engine could not start, and keeps in the queue in
+    its error state, is deleted, and ends as ``not_started``.
     """
 
     dialect: GridEngineDialect
 
     def __init__(self, transport: Transport, choices: Choices | None = None, options: CommandOptions | None = None) -> None:
         super().__init__(GridEngineDialect(choices), transport, options)
-        self._site_at: float | None = None
         self._suspended: dict[str, float] = {}  # by native id, when that was acknowledged; only the newest are kept
-
-    def traits_of(self, submission: Submission) -> Traits:
-        """The Traits of one submission."""
-        return self.dialect.traits_of(submission)
-
-    def check(
-        self, description: JobDescription, *, kind: Kind = Kind.SINGLE, tasks: int = 1, max_running: int | None = None
-    ) -> None:
-        """As Scheduler.check. SchedulerUnavailable where the site must be asked, and does not answer."""
-        if needs_site(description):
-            self._know_site()
-        super().check(description, kind=kind, tasks=tasks, max_running=max_running)
-
-    def submit(self, submission: Submission) -> Accepted:
-        """As Scheduler.submit. After a crash nobody has checked the description here before."""
-        if needs_site(submission.description):
-            self._know_site()
-        return super().submit(submission)
-
-    def _know_site(self) -> None:
-        now_s = time.monotonic()
-        if self._site_at is not None and now_s - self._site_at < self.options.limits_for_s:
-            return
-        result = self._run("limits", self.dialect.site_command())
-        site = self._read(result, lambda: self.dialect.parse_site(result))
-        self.dialect = GridEngineDialect(self.dialect.choices, site)
-        self._site_at = now_s
 
     def control(self, action: Action, native_ids: Sequence[str], *, signal: int | None = None) -> Mapping[str, JobyardError | None]:
         """As Scheduler.control. A resume that follows a suspension at once waits until that has happened."""

@@ -274,6 +274,10 @@ class OarDialect(QueueDialect):
             raise SchedulerUnavailable("oarnodes does not tell the site's properties")
         return frozenset(names)
 
+    def knowing(self, result: Result) -> OarDialect:
+        """As SiteDialect.knowing."""
+        return OarDialect(self.names, self.parse_site(result))
+
     def version_command(self) -> Command:
         return Command(argv=("oarsub", "--version"))
 
