@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -159,7 +160,7 @@ def test_a_damaged_folder_begins_nothing(rig: Rig) -> None:
         placed = rig.place(["touch", "ran"])
         (placed.folder / "job.json").write_bytes(text)
         run = placed.run()
-        assert run.code in (1, 125)
+        assert run.code == 125
         assert run.err
         assert run.receipts == []
     assert not (rig.home / "ran").exists()
@@ -226,6 +227,32 @@ def test_a_folder_that_is_gone_changes_nothing_for_the_command(rig: Rig) -> None
     run = placed.run(env={"FOLDER": str(placed.folder)})
     assert run.code == 9
     assert b"could not be written" in run.err
+
+
+def test_complaints_that_nobody_takes_change_no_ending(rig: Rig) -> None:
+    """On a full disk neither the receipt nor the script's standard error can be written."""
+    gone = rig.place(["/bin/sh", "-c", "rm -rf $FOLDER; exit 9"], cleanup=["x"])
+    damaged = rig.place(["touch", "ran"])
+    (damaged.folder / "job.json").write_bytes(b"{}")
+    faulty = rig.place(["touch", "ran"], environment={"A": "b"})
+    job = faulty.folder / "job.json"
+    job.write_text(job.read_text().replace('"environment":{"A":"b"}', '"environment":{"A":3}'))
+    for placed, code in ((gone, 9), (damaged, 125), (faulty, 125)):
+        with open("/dev/full", "wb") as full:
+            assert placed.finish(placed.start(env={"FOLDER": str(gone.folder)}, stderr=full)).code == code
+    assert [observation.what for _, observation in faulty.receipts()] == ["begin", "end"]
+    assert not (rig.home / "ran").exists()
+
+
+def test_what_it_writes_can_be_read_whatever_the_umask(rig: Rig) -> None:
+    placed = rig.place(["/bin/sh", "-c", "umask >u; exit 3"], directory=None)
+    text = 'umask 0777; exec "$0"'
+    done = subprocess.run(["/bin/sh", "-c", text, str(placed.folder / "run.sh")], env={**NODE, "RIG_ID": "1"}, check=False)
+    assert done.returncode == 3
+    modes = {name: stat.S_IMODE((placed.folder / name).stat().st_mode) for name in os.listdir(placed.folder)}
+    receipts = ["receipt.0.1.begin.json", "receipt.0.1.end.json"]
+    assert [modes[name] for name in ("claim.0", *receipts, "work")] == [0o600, 0o600, 0o600, 0o700]
+    assert (placed.folder / "work" / "u").exists()
 
 
 def as_anyone(rig: Rig, placed: Placed, *, readonly: bool = False) -> tuple[int, bytes]:

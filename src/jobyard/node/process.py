@@ -189,6 +189,7 @@ def write_file(path: "bytes", data: "bytes") -> "None":
     """A new file, readable by its owner alone. Raises FileExistsError."""
     fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW, 0o600)
     try:
+        posix.fchmod(fd, 0o600)  # whatever the umask: what its owner cannot read says nothing
         while data:
             data = data[posix.write(fd, data) :]
     finally:

@@ -357,11 +357,19 @@ def main() -> "None":
             task.refuse(holder)
             posix._exit(0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        posix.write(2, ("jobyard: this job cannot begin: %s\n" % error).encode("utf-8", "backslashreplace"))
+        _complain("this job cannot begin: %s" % error)
         posix._exit(125)
     _report_faults(task)
     failures = _work(task)
     _end(task, task.result, failures)
+
+
+def _complain(text: "str") -> "None":
+    """To standard error, as far as it takes it: where the disk is full, that lies there too, and the exit code must not suffer."""
+    try:
+        posix.write(2, ("jobyard: %s\n" % text).encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
 
 
 def _report_faults(task: "Task") -> "None":
@@ -373,7 +381,7 @@ def _report_faults(task: "Task") -> "None":
             lines.append("%s:%d" % (where.tb_frame.f_code.co_name, where.tb_lineno))
             where = where.tb_next
         message = "the shepherd failed: %s: %s (%s)" % (kind.__name__, error, ", ".join(lines))
-        posix.write(2, ("jobyard: " + message + "\n").encode("utf-8", "backslashreplace"))
+        _complain(message)
         try:
             _end(task, task.result, [Failed("shepherd", message)])
         finally:
@@ -418,6 +426,7 @@ def _run_command(task: "Task") -> "None":
     if directory == task.folder + b"/work" + task.suffix():
         try:
             posix.mkdir(directory, 0o700)
+            posix.chmod(directory, 0o700)  # whatever the umask
         except FileExistsError:
             pass
     if get("stage_in"):
@@ -487,8 +496,7 @@ def _end(task: "Task", result: "Dict[str, Any]", failures: "List[Failed]") -> "N
     try:
         task.receipt("end", **fields)
     except OSError as error:
-        text = "jobyard: the job's ending could not be written to %s: %s\n" % (decode(task.folder), error)
-        posix.write(2, text.encode("utf-8", "backslashreplace"))
+        _complain("the job's ending could not be written to %s: %s" % (decode(task.folder), error))
     if number is not None:
         _die_of(number)
         code = 128 + number
