@@ -25,8 +25,8 @@ FOREIGN = (
 def damaged(draw: st.DrawFn, lines: Sequence[bytes], parts: bool = False) -> bytes:
     """Good lines, one to three things done to them.
 
-    ``parts``: a line tells one thing of a job, not all of it. One that stands whole in another's place is not made then: nothing
-    in a record shows that it was another's.
+    ``parts``: a line tells one thing of a job, not all of it. One that stands whole in another's place, or behind a whole one, is
+    not made then: nothing in a record shows that it was another's.
     """
     left = list(lines)
     for _ in range(draw(st.integers(1, 3))):
@@ -39,7 +39,7 @@ def damaged(draw: st.DrawFn, lines: Sequence[bytes], parts: bool = False) -> byt
             left[at:] = [left[at][:place]]  # the output ends there
         elif kind == "tail":
             left[at] = left[at][place:]
-        elif kind == "mixed" and not (parts and not left[at][:place].strip()):
+        elif kind == "mixed" and not (parts and (not left[at][:place].strip() or left[at][:place].endswith(b"\n"))):
             left[at] = left[at][:place] + left[draw(st.integers(0, len(left) - 1))]
         elif kind == "foreign":
             left.insert(at, draw(st.sampled_from(FOREIGN)))

@@ -5,40 +5,44 @@ No output of a Cobalt is kept here. The blocks are our own, in the form that its
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from jobyard.contact import Contact
 from jobyard.errors import (
     InvalidContact,
     InvalidJob,
-    JobyardError,
     SchedulerUnavailable,
     SubmitError,
-    UnsupportedAttribute,
     WrongState,
 )
-from jobyard.job import By, JobDescription, JobState, Limits, Resources
+from jobyard.job import By, JobState, Limits, Resources
 from jobyard.schedulers import open_scheduler
-from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Submission
-from jobyard.schedulers.checks import check_capabilities
+from jobyard.schedulers.base import Action, Answer, Dialect, Result, Submission
 from jobyard.schedulers.cobalt import CobaltDialect
 from jobyard.schedulers.command import CommandScheduler
-from schedulers.damage import damaged, noise
+from schedulers.damage import noise
+from schedulers.dialect_suite import (
+    FOLDER,
+    TOKEN,
+    anything,
+    check_acts_on_many,
+    command_for,
+    damage_never_makes_a_job_of_another,
+    described,
+    lacks,
+    never_breaks,
+    parsers,
+    refuses,
+    submitted,
+    tells,
+    truncated_is_none,
+)
 
 DIALECT: Dialect = CobaltDialect(walltime_s=3600.0)
-TOKEN = "0123456789abcdef0123456789abcdef"
-FOLDER = f"/scratch/me/jobyard-1000/01/{TOKEN}"
-
-
-def described(**fields: Any) -> Submission:
-    return Submission(token=TOKEN, folder=FOLDER, description=JobDescription(argv=("/bin/true",), **fields))
 
 
 def block(number: str, state: str, *, name: str = "job", folder: str = FOLDER) -> str:
@@ -160,9 +164,7 @@ Placed user hold on jobs:
 
 
 def test_submissions_that_are_refused_or_not_known() -> None:
-    def submit(code: int, out: str, err: str = "") -> Any:
-        return DIALECT.parse_submit(Result(argv=("qsub",), returncode=code, stdout=out.encode(), stderr=err.encode()), described())
-
+    submit = partial(submitted, DIALECT)
     filters = 'Job routed to queue "debug".\nMemory mode set to cache quad for queue debug\n'
     assert submit(0, filters + "547797\n").native_ids == ("547797",)
     assert submit(0, "547797\n", filters).native_ids == ("547797",)
@@ -192,64 +194,29 @@ def test_the_version() -> None:
 WHOLE = mark(TEXT)
 LINES = WHOLE.encode().splitlines(keepends=True)
 ROWS = {row.native_id: row for row in asked(WHOLE, *IDS).rows}
-results = st.builds(
-    lambda code, out, err, ids: Result(argv=("/bin/sh", *ids), returncode=code, stdout=out, stderr=err),
-    st.sampled_from([0, 0, 0, 1, 2, -9]),
-    noise(LINES, b"JobID: StateOutputDir0123456789\n\x00\xff"),
-    noise([b"component error: Failed to connect to x\n", b"jobid must be an integer: x\n"], b"job 7 not found"),
-    st.lists(st.sampled_from(IDS), max_size=3),
+results = anything(
+    "/bin/sh",
+    ids=IDS,
+    codes=[0, 0, 0, 1, 2, -9],
+    out=noise(LINES, b"JobID: StateOutputDir0123456789\n\x00\xff"),
+    err=noise([b"component error: Failed to connect to x\n", b"jobid must be an integer: x\n"], b"job 7 not found"),
 )
-PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
-    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
-    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
-    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
-    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
-    "cancel": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["7", "8"]), (SchedulerUnavailable,)),
-    "hold": (lambda result: DIALECT.parse_control(Action.HOLD, result, ["7", "8"]), (SchedulerUnavailable,)),
-    "limits": (DIALECT.parse_limits, (SchedulerUnavailable,)),
-    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
-}
 
 
-@pytest.mark.parametrize("name", PARSERS)
-@given(result=results)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
-    parse, errors = PARSERS[name]
-    with contextlib.suppress(*errors):
-        parse(result)
+def queue(text: bytes) -> Answer:
+    return DIALECT.parse_query(Result(argv=("/bin/sh", *IDS), returncode=0, stdout=text))
 
 
-@given(text=damaged(LINES, parts=True))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_damage_never_makes_a_job_of_another(text: bytes) -> None:
-    """A block that lost a line is none, nor is one that was mixed of two. Nothing in a block shows that its id was cut."""
-    with contextlib.suppress(SchedulerUnavailable):
-        for row in DIALECT.parse_query(Result(argv=("/bin/sh", *IDS), returncode=0, stdout=text)).rows:
-            good = ROWS.get(row.native_id)
-            if good is None:
-                assert any(native_id.startswith(row.native_id) for native_id in ROWS)
-            else:
-                assert row.state in (good.state, None)
-                assert row.token in (good.token, None)
-
-
-@given(st.integers(0, len(WHOLE) - 1))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_truncated_answer_is_none(end: int) -> None:
-    with pytest.raises(SchedulerUnavailable):
-        asked(WHOLE[:end], *IDS)
+test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["7", "8"], described()), results)
+test_damage_never_makes_a_job_of_another = damage_never_makes_a_job_of_another(queue, LINES, ROWS, cut_ids=True)
+test_a_truncated_answer_is_none = truncated_is_none(queue, WHOLE.encode(), len(WHOLE))
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
 
 def qsub(dialect: Dialect = DIALECT, **fields: Any) -> tuple[str, ...]:
-    submission = described(**fields)
-    check_capabilities("cobalt", dialect.capabilities, submission.description, kind=Kind.SINGLE, tasks=1, max_running=None)
-    dialect.check(submission.description, kind=submission.kind, tasks=1, max_running=None)
-    command = dialect.submit_command(submission, f"{FOLDER}/run.sh")
-    assert command.directory == FOLDER
+    command = command_for(dialect, described(**fields))
     assert command.argv[-1] == f"{FOLDER}/run.sh"
     return command.argv[1:-1]
 
@@ -261,24 +228,20 @@ def always(minutes: int = 60, nodes: int = 1, *more: str) -> tuple[str, ...]:
     return ("--mode", "script", "-t", str(minutes), "-n", str(nodes), *more, "--cwd", FOLDER, "--jobname", "true", *NULL)
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({}, always()),
-        ({"limits": Limits(walltime_s=61)}, always(2)),
-        ({"resources": Resources(nodes=2, processes_per_node=4)}, always(60, 2, "--proccount", "8")),
-        ({"queue": "debug", "account": "P 1"}, (*always(), "-q", "debug", "-A", "P 1")),
-        ({"reservation": "R.mine"}, (*always(), "-q", "R.mine")),
-        ({"hold": True}, (*always(), "-h")),
-        (
-            {"native": ("--attrs", "mcdram=flat:numa=quad", "-M", "a@b.c")},
-            ("--attrs", "mcdram=flat:numa=quad", "-M", "a@b.c", *always()),
-        ),
-        ({"attributes": {"cobalt.attrs": "ngpus=1", "pbs.l": "x"}}, ("--attrs=ngpus=1", *always())),
-    ],
+test_submissions = tells(
+    qsub,
+    ({}, always()),
+    ({"limits": Limits(walltime_s=61)}, always(2)),
+    ({"resources": Resources(nodes=2, processes_per_node=4)}, always(60, 2, "--proccount", "8")),
+    ({"queue": "debug", "account": "P 1"}, (*always(), "-q", "debug", "-A", "P 1")),
+    ({"reservation": "R.mine"}, (*always(), "-q", "R.mine")),
+    ({"hold": True}, (*always(), "-h")),
+    (
+        {"native": ("--attrs", "mcdram=flat:numa=quad", "-M", "a@b.c")},
+        ("--attrs", "mcdram=flat:numa=quad", "-M", "a@b.c", *always()),
+    ),
+    ({"attributes": {"cobalt.attrs": "ngpus=1", "pbs.l": "x"}}, ("--attrs=ngpus=1", *always())),
 )
-def test_submissions(fields: dict[str, Any], words: tuple[str, ...]) -> None:
-    assert qsub(**fields) == words
 
 
 def test_a_name_that_no_qsub_takes() -> None:
@@ -304,41 +267,32 @@ def test_the_contacts_walltime(yard: Path) -> None:
         open_scheduler(Contact.parse("cobalt?walltime=soon"))
 
 
-@pytest.mark.parametrize(
-    ("field", "fields"),
-    [
-        ("queue", {"queue": "a b"}),
-        ("reservation", {"queue": "a", "reservation": "R.b"}),
-        ("native", {"native": ("-t", "5")}),
-        ("native", {"native": ("--nodecount=5",)}),
-        ("native", {"native": ("-do", "x")}),
-        ("native", {"native": ("--attrs",)}),
-        ("native", {"native": ("./run",)}),
-        ("native", {"native": ("--debug", "./run")}),
-        ("cobalt.o", {"attributes": {"cobalt.o": "/x"}}),
-        ("cobalt.attrs", {"attributes": {"cobalt.attrs": ""}}),
-        ("cobalt.a b", {"attributes": {"cobalt.a b": "x"}}),
-    ],
+test_what_is_refused = refuses(
+    "cobalt",
+    qsub,
+    ("queue", {"queue": "a b"}),
+    ("reservation", {"queue": "a", "reservation": "R.b"}),
+    ("native", {"native": ("-t", "5")}),
+    ("native", {"native": ("--nodecount=5",)}),
+    ("native", {"native": ("-do", "x")}),
+    ("native", {"native": ("--attrs",)}),
+    ("native", {"native": ("./run",)}),
+    ("native", {"native": ("--debug", "./run")}),
+    ("cobalt.o", {"attributes": {"cobalt.o": "/x"}}),
+    ("cobalt.attrs", {"attributes": {"cobalt.attrs": ""}}),
+    ("cobalt.a b", {"attributes": {"cobalt.a b": "x"}}),
 )
-def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
-    with pytest.raises(InvalidJob) as caught:
-        qsub(**fields)
-    assert caught.value.field == field
 
 
-@pytest.mark.parametrize(
-    ("fields", "instead"),
-    [
-        ({"resources": Resources(cores=4)}, "nodes"),
-        ({"resources": Resources(memory_bytes=1)}, "nodes"),
-        ({"resources": Resources(gpus=1)}, "--attrs"),
-        ({"email": ("a@b.c",)}, "-M"),
-        ({"priority": 5}, "it honours"),
-    ],
+test_what_it_does_not_have = lacks(
+    "cobalt",
+    qsub,
+    ({"resources": Resources(cores=4)}, "nodes"),
+    ({"resources": Resources(memory_bytes=1)}, "nodes"),
+    ({"resources": Resources(gpus=1)}, "--attrs"),
+    ({"email": ("a@b.c",)}, "-M"),
+    ({"priority": 5}, "it honours"),
 )
-def test_what_it_does_not_have(fields: dict[str, Any], instead: str) -> None:
-    with pytest.raises(UnsupportedAttribute, match=f"cobalt.*{instead}"):
-        qsub(**fields)
 
 
 def test_questions_never_name_what_is_no_id() -> None:
@@ -350,6 +304,4 @@ def test_questions_never_name_what_is_no_id() -> None:
 
 
 def test_one_command_acts_on_many() -> None:
-    ids = [f"{n}" for n in range(450)]
-    for action in DIALECT.capabilities.actions:
-        assert [len(concerned) for _, concerned in DIALECT.control_commands(action, ids, signal=None)] == [200, 200, 50]
+    check_acts_on_many(DIALECT, [200, 200, 50])

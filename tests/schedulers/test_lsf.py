@@ -5,31 +5,35 @@ No output of an LSF is recorded here. The records are our own, in the form that 
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from jobyard.errors import InvalidJob, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
-from jobyard.job import By, Cause, JobDescription, JobState, Limits, Resources
-from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row, Submission
+from jobyard.errors import NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
+from jobyard.job import By, Cause, JobState, Limits, Resources
+from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row
 from jobyard.schedulers.lsf import LsfDialect
 from jobyard.schedulers.lsf.rows import FIELDS
-from schedulers.damage import damaged, noise
+from schedulers.damage import noise
+from schedulers.dialect_suite import (
+    TOKEN,
+    anything,
+    check_acts_on_many,
+    command_for,
+    damage_costs_only_what_it_touches,
+    described,
+    never_breaks,
+    parsers,
+    refuses,
+    submitted,
+    tells,
+    truncated_is_not_whole,
+)
 
 DIALECT: Dialect = LsfDialect()
-TOKEN = "0123456789abcdef0123456789abcdef"
 FOLDER = f"/scratch/my home/jobyard-1000/01/{TOKEN}"
-
-
-def described(kind: Kind = Kind.SINGLE, indices: tuple[int, ...] = (), **fields: Any) -> Submission:
-    extra = {name: fields.pop(name) for name in ("max_running", "after") if name in fields}
-    description = JobDescription(argv=("/bin/true",), **fields)
-    return Submission(token=TOKEN, folder=FOLDER, description=description, kind=kind, indices=indices, **extra)
 
 
 def record(number: str, stat: str, **fields: str) -> dict[str, str]:
@@ -191,9 +195,7 @@ def test_control_answers_each_job() -> None:
 
 
 def test_submissions_that_are_refused_or_not_known() -> None:
-    def submit(code: int, out: str, err: str = "") -> Any:
-        return DIALECT.parse_submit(Result(argv=("bsub",), returncode=code, stdout=out.encode(), stderr=err.encode()), described())
-
+    submit = partial(submitted, DIALECT)
     assert submit(0, "a word of the site\nJob <15> is submitted to default queue <normal>.\n").native_ids == ("15",)
     with pytest.raises(SubmitError, match="No such queue") as caught:
         submit(255, "", "nosuch: No such queue. Job not submitted.")
@@ -223,59 +225,30 @@ def test_submissions_that_are_refused_or_not_known() -> None:
 TEXT = printed(*RECORDS)
 LINES = TEXT.encode().splitlines(keepends=True)
 ROWS = {row.native_id: row for row in asked(TEXT, *IDS).rows}
-results = st.builds(
-    lambda code, out, err, ids: Result(argv=("bjobs", *ids), returncode=code, stdout=out, stderr=err),
-    st.sampled_from([0, 0, 0, 255, 1, -9]),
-    noise(LINES, b'{}[]",:JOBIDSTAEXPN0123456789\n\\u\x00\xff'),
-    noise([b"Job <1> is not found\n", b"No job found\n", b"LSF is down\n"], b"Job <>12[]: not found"),
-    st.lists(st.sampled_from([*IDS, "99"]), max_size=3),
+results = anything(
+    "bjobs",
+    ids=[*IDS, "99"],
+    codes=[0, 0, 0, 255, 1, -9],
+    out=noise(LINES, b'{}[]",:JOBIDSTAEXPN0123456789\n\\u\x00\xff'),
+    err=noise([b"Job <1> is not found\n", b"No job found\n", b"LSF is down\n"], b"Job <>12[]: not found"),
 )
-PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
-    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
-    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
-    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
-    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
-    "control": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["1", "2[3]"]), (SchedulerUnavailable,)),
-    "limits": (DIALECT.parse_limits, (SchedulerUnavailable,)),
-    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
-}
 
 
-@pytest.mark.parametrize("name", PARSERS)
-@given(result=results)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
-    parse, errors = PARSERS[name]
-    with contextlib.suppress(*errors):
-        parse(result)
+def queue(text: bytes) -> Answer:
+    return DIALECT.parse_query(Result(argv=("bjobs", *IDS), returncode=0, stdout=text))
 
 
-@given(text=damaged(LINES, parts=True))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_damage_costs_only_what_it_touches(text: bytes) -> None:
-    """A record that lost a line is none; one that was mixed of two is neither."""
-    with contextlib.suppress(SchedulerUnavailable):
-        answer = DIALECT.parse_query(Result(argv=("bjobs", *IDS), returncode=0, stdout=text))
-        for row in answer.rows:
-            assert row == ROWS.get(row.native_id)
-
-
-@given(st.integers(0, len(TEXT.rstrip()) - 1))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_truncated_answers(end: int) -> None:
-    with contextlib.suppress(SchedulerUnavailable):
-        answer = asked(TEXT[:end], *IDS)
-        assert not answer.complete
-        assert all(row == ROWS[row.native_id] for row in answer.rows)
+test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1", "2[3]"], described()), results)
+# A record that lost a line is none; one that was mixed of two is neither.
+test_damage_costs_only_what_it_touches = damage_costs_only_what_it_touches(queue, LINES, ROWS, parts=True)
+test_truncated_answers = truncated_is_not_whole(queue, TEXT.encode(), len(TEXT.rstrip()), ROWS)
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
 
 def bsub(**fields: Any) -> tuple[str, ...]:
-    submission = described(**fields)
-    DIALECT.check(submission.description, kind=submission.kind, tasks=len(submission.indices) or 1, max_running=None)
-    command = DIALECT.submit_command(submission, f"{FOLDER}/run.sh")
+    command = command_for(DIALECT, described(folder=FOLDER, **fields))
     assert command.stdin.decode() == f"#!/bin/sh\nexec /bin/sh '{FOLDER}/run.sh'\n", "by standard input, its path quoted"
     return command.argv[1:]
 
@@ -284,59 +257,50 @@ def always(name: str = "true") -> tuple[str, ...]:
     return ("-J", name, "-Jd", TOKEN, "-o", "/dev/null", "-cwd", FOLDER, "-env", "none", "-rn")
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({}, always()),
-        ({"resources": Resources(cores=4)}, (*always(), "-n", "4", "-R", "span[hosts=1]")),
-        (
-            {"resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=1025)},
-            (*always(), "-n", "16", "-R", "span[ptile=8]", "-R", "rusage[mem=2KB/job]", "-gpu", "num=4"),
-        ),
-        ({"resources": Resources(processes=6)}, (*always(), "-n", "6")),
-        ({"resources": Resources(processes=3, cores=2)}, (*always(), "-n", "6", "-R", "span[block=2]")),
-        ({"resources": Resources(exclusive=True)}, (*always(), "-x")),
-        ({"limits": Limits(walltime_s=3661)}, (*always(), "-W", "1:02")),
-        ({"queue": "short", "account": "p 1", "reservation": "r#1"[:1]}, (*always(), "-q", "short", "-P", "p 1", "-U", "r")),
-        ({"hold": True}, (*always(), "-H")),
-        ({"native": ("-sp", "5", "-B")}, ("-sp", "5", "-B", *always())),
-        ({"attributes": {"lsf.app": "x", "lsf.B": "", "pbs.l": "y"}}, ("-app", "x", "-B", *always())),
-        (
-            {"after": (("48", "success"), ("7[2]", "failure"), ("50", "any"))},
-            (*always(), "-ti", "-w", "done(48) && exit(7[2]) && ended(50)"),
-        ),
-        ({"kind": Kind.ARRAY, "indices": (3, 4, 9), "max_running": 2}, always("true[1-3]%2")),
-        ({"name": "a[1-9]%2:x"}, always("a_1-9__2_x")),
-        ({"name": "17"}, always("_17")),
-    ],
+test_submissions = tells(
+    bsub,
+    ({}, always()),
+    ({"resources": Resources(cores=4)}, (*always(), "-n", "4", "-R", "span[hosts=1]")),
+    (
+        {"resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=1025)},
+        (*always(), "-n", "16", "-R", "span[ptile=8]", "-R", "rusage[mem=2KB/job]", "-gpu", "num=4"),
+    ),
+    ({"resources": Resources(processes=6)}, (*always(), "-n", "6")),
+    ({"resources": Resources(processes=3, cores=2)}, (*always(), "-n", "6", "-R", "span[block=2]")),
+    ({"resources": Resources(exclusive=True)}, (*always(), "-x")),
+    ({"limits": Limits(walltime_s=3661)}, (*always(), "-W", "1:02")),
+    ({"queue": "short", "account": "p 1", "reservation": "r#1"[:1]}, (*always(), "-q", "short", "-P", "p 1", "-U", "r")),
+    ({"hold": True}, (*always(), "-H")),
+    ({"native": ("-sp", "5", "-B")}, ("-sp", "5", "-B", *always())),
+    ({"attributes": {"lsf.app": "x", "lsf.B": "", "pbs.l": "y"}}, ("-app", "x", "-B", *always())),
+    (
+        {"after": (("48", "success"), ("7[2]", "failure"), ("50", "any"))},
+        (*always(), "-ti", "-w", "done(48) && exit(7[2]) && ended(50)"),
+    ),
+    ({"kind": Kind.ARRAY, "indices": (3, 4, 9), "max_running": 2}, always("true[1-3]%2")),
+    ({"name": "a[1-9]%2:x"}, always("a_1-9__2_x")),
+    ({"name": "17"}, always("_17")),
 )
-def test_submissions(fields: dict[str, Any], words: tuple[str, ...]) -> None:
-    assert bsub(**fields) == words
 
 
 def test_a_job_that_may_run_twice() -> None:
     assert "-r" in bsub(rerunnable=True)
 
 
-@pytest.mark.parametrize(
-    ("field", "fields"),
-    [
-        ("queue", {"queue": "a b"}),
-        ("account", {"account": "-x"}),
-        ("native", {"native": ("-J", "x[1-3]")}),
-        ("native", {"native": ("-Is", "bash")}),
-        ("native", {"native": ("-K",)}),
-        ("native", {"native": ("-q", "short", "./run")}),
-        ("native", {"native": ("-B", "./run")}),
-        ("lsf.o", {"attributes": {"lsf.o": "/x"}}),
-        ("lsf.app", {"attributes": {"lsf.app": ""}}),
-        ("lsf.a b", {"attributes": {"lsf.a b": "x"}}),
-    ],
+test_what_is_refused = refuses(
+    "lsf",
+    bsub,
+    ("queue", {"queue": "a b"}),
+    ("account", {"account": "-x"}),
+    ("native", {"native": ("-J", "x[1-3]")}),
+    ("native", {"native": ("-Is", "bash")}),
+    ("native", {"native": ("-K",)}),
+    ("native", {"native": ("-q", "short", "./run")}),
+    ("native", {"native": ("-B", "./run")}),
+    ("lsf.o", {"attributes": {"lsf.o": "/x"}}),
+    ("lsf.app", {"attributes": {"lsf.app": ""}}),
+    ("lsf.a b", {"attributes": {"lsf.a b": "x"}}),
 )
-def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
-    with pytest.raises(InvalidJob) as caught:
-        bsub(**fields)
-    assert caught.value.field == field
 
 
 def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
@@ -345,9 +309,6 @@ def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
 
 
 def test_one_command_acts_on_many() -> None:
-    ids = [f"{n}" for n in range(700)]
-    for action in DIALECT.capabilities.actions:
-        commands = DIALECT.control_commands(action, ids, signal=10)
-        assert [len(concerned) for _, concerned in commands] == [500, 200]
+    check_acts_on_many(DIALECT, [500, 200])
     (command,) = DIALECT.control_commands(Action.SIGNAL, ["7[2]"], signal=12)
     assert command[0].argv == ("bkill", "-s", "USR2", "7[2]")

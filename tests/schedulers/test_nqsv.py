@@ -5,37 +5,34 @@ No output of an NQSV is kept here. The requests are our own, in the form of reco
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from jobyard.errors import (
-    ControlError,
-    InvalidJob,
-    JobyardError,
-    NotPermitted,
-    SchedulerUnavailable,
-    SubmitError,
-    UnsupportedAttribute,
-    WrongState,
-)
-from jobyard.job import By, Cause, JobDescription, JobState, Limits, Resources
-from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row, Submission
-from jobyard.schedulers.checks import check_capabilities
+from jobyard.errors import ControlError, NotPermitted, SchedulerUnavailable, SubmitError, WrongState
+from jobyard.job import By, Cause, JobState, Limits, Resources
+from jobyard.schedulers.base import Action, Answer, Dialect, Result, Row
 from jobyard.schedulers.nqsv import NqsvDialect
-from schedulers.damage import damaged, noise
+from schedulers.damage import noise
+from schedulers.dialect_suite import (
+    FOLDER,
+    TOKEN,
+    anything,
+    check_acts_on_many,
+    command_for,
+    damage_never_makes_a_job_of_another,
+    described,
+    lacks,
+    never_breaks,
+    parsers,
+    refuses,
+    submitted,
+    tells,
+    truncated_is_none,
+)
 
 DIALECT: Dialect = NqsvDialect()
-TOKEN = "0123456789abcdef0123456789abcdef"
-FOLDER = f"/scratch/me/jobyard-1000/01/{TOKEN}"
-
-
-def described(**fields: Any) -> Submission:
-    return Submission(token=TOKEN, folder=FOLDER, description=JobDescription(argv=("/bin/true",), **fields))
 
 
 def request(native_id: str, state: str, *, reason: str = "EXIT", hold: str = "(none)", name: str = f"job.{TOKEN}") -> str:
@@ -214,9 +211,7 @@ def test_control_answers_each_job() -> None:
 
 
 def test_submissions_that_are_refused_or_not_known() -> None:
-    def submit(code: int, out: str, err: str = "") -> Any:
-        return DIALECT.parse_submit(Result(argv=("qsub",), returncode=code, stdout=out.encode(), stderr=err.encode()), described())
-
+    submit = partial(submitted, DIALECT)
     assert submit(0, "a word of the site\nRequest 15.srv submitted to queue: gen_S.\n").native_ids == ("15.srv",)
     with pytest.raises(SubmitError, match="EACCESSDEN") as caught:
         submit(1, "", "gpu: EACCESSDEN (Access denied)\nRequest not queued.\n")
@@ -243,95 +238,60 @@ def test_the_version() -> None:
 WHOLE = mark(TEXT)
 LINES = WHOLE.encode().splitlines(keepends=True)
 ROWS = {row.native_id: row for row in asked(WHOLE, *IDS).rows}
-results = st.builds(
-    lambda code, out, err, ids: Result(argv=("/bin/sh", *ids), returncode=code, stdout=out, stderr=err),
-    st.sampled_from([0, 0, 0, 1, 255, -9]),
-    noise(LINES, b"Request ID:=.srv0123456789 ()ABCDEF\n\x00\xff"),
-    noise([b"Batch Request: 1.srv does not exist on srv.\n", b"Cannot connect\n"], b"Request 1.srv"),
-    st.lists(st.sampled_from([*IDS, "99.srv"]), max_size=3),
+results = anything(
+    "/bin/sh",
+    ids=[*IDS, "99.srv"],
+    codes=[0, 0, 0, 1, 255, -9],
+    out=noise(LINES, b"Request ID:=.srv0123456789 ()ABCDEF\n\x00\xff"),
+    err=noise([b"Batch Request: 1.srv does not exist on srv.\n", b"Cannot connect\n"], b"Request 1.srv"),
 )
-PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
-    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
-    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
-    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
-    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
-    "control": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["1.srv", "2.srv"]), (SchedulerUnavailable,)),
-    "limits": (DIALECT.parse_limits, (SchedulerUnavailable,)),
-    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
-}
 
 
-@pytest.mark.parametrize("name", PARSERS)
-@given(result=results)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
-    parse, errors = PARSERS[name]
-    with contextlib.suppress(*errors):
-        parse(result)
+def queue(text: bytes) -> Answer:
+    return DIALECT.parse_query(Result(argv=("/bin/sh", *IDS), returncode=0, stdout=text))
 
 
-@given(text=damaged(LINES, parts=True))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_damage_never_makes_a_job_of_another(text: bytes) -> None:
-    """A request that lost its head or its end is none. What only says how one ended may be lost with its line."""
-    with contextlib.suppress(SchedulerUnavailable):
-        for row in DIALECT.parse_query(Result(argv=("/bin/sh", *IDS), returncode=0, stdout=text)).rows:
-            good = ROWS.get(row.native_id)
-            assert good is not None
-            assert row.state in (good.state, None)
-            assert row.token in (good.token, None)
-
-
-@given(st.integers(0, len(WHOLE) - 1))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_truncated_answer_is_none(end: int) -> None:
-    with pytest.raises(SchedulerUnavailable):
-        asked(WHOLE[:end], *IDS)
+test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1.srv", "2.srv"], described()), results)
+# What only says how a request ended may be lost with its line.
+test_damage_never_makes_a_job_of_another = damage_never_makes_a_job_of_another(queue, LINES, ROWS)
+test_a_truncated_answer_is_none = truncated_is_none(queue, WHOLE.encode(), len(WHOLE))
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
 
 def qsub(**fields: Any) -> tuple[str, ...]:
-    submission = described(**fields)
-    check_capabilities("nqsv", DIALECT.capabilities, submission.description, kind=Kind.SINGLE, tasks=1, max_running=None)
-    DIALECT.check(submission.description, kind=submission.kind, tasks=1, max_running=None)
-    command = DIALECT.submit_command(submission, f"{FOLDER}/run.sh")
-    assert command.directory == FOLDER
+    command = command_for(DIALECT, described(**fields))
     assert command.argv[-1] == f"{FOLDER}/run.sh"
-    return command.argv[1:-1]
+    words = command.argv[1:-1]
+    assert len(words[words.index("-N") + 1]) <= 63
+    return words
 
 
 def always(name: str = "true") -> tuple[str, ...]:
     return ("-N", f"{name}.{TOKEN}", "-j", "o", "-o", "/dev/null", "-r", "n")
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({}, always()),
-        ({"resources": Resources(cores=4)}, (*always(), "-l", "cpunum_job=4")),
-        (
-            {"resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=4097)},
-            (*always(), "-b", "2", "-l", "cpunum_job=8", "-l", "gpunum_job=4", "-l", "memsz_job=3kb"),
-        ),
-        ({"resources": Resources(exclusive=True)}, (*always(), "--exclusive")),
-        ({"limits": Limits(walltime_s=90061.5)}, (*always(), "-l", "elapstim_req=25:01:02")),
-        (
-            {"queue": "gen_S", "account": "SFC", "reservation": "17"},
-            (*always(), "-q", "gen_S", "-A", "SFC", "-y", "17"),
-        ),
-        ({"hold": True}, (*always(), "-h")),
-        ({"email": ("a@b.c",), "email_on": frozenset({"end"})}, ("-m", "e", "-M", "a@b.c", *always())),
-        ({"native": ("--after", "7.srv", "-T", "openmpi")}, ("--after", "7.srv", "-T", "openmpi", *always())),
-        ({"attributes": {"nqsv.T": "intmpi", "nqsv.group": "g1", "pbs.l": "y"}}, ("-T", "intmpi", "--group=g1", *always())),
-        ({"name": "a b\nc; rm -rf / and more than thirty letters"}, always("a_b_c__rm_-rf___and_more_than_")),
-    ],
+test_submissions = tells(
+    qsub,
+    ({}, always()),
+    ({"resources": Resources(cores=4)}, (*always(), "-l", "cpunum_job=4")),
+    (
+        {"resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=4097)},
+        (*always(), "-b", "2", "-l", "cpunum_job=8", "-l", "gpunum_job=4", "-l", "memsz_job=3kb"),
+    ),
+    ({"resources": Resources(exclusive=True)}, (*always(), "--exclusive")),
+    ({"limits": Limits(walltime_s=90061.5)}, (*always(), "-l", "elapstim_req=25:01:02")),
+    (
+        {"queue": "gen_S", "account": "SFC", "reservation": "17"},
+        (*always(), "-q", "gen_S", "-A", "SFC", "-y", "17"),
+    ),
+    ({"hold": True}, (*always(), "-h")),
+    ({"email": ("a@b.c",), "email_on": frozenset({"end"})}, ("-m", "e", "-M", "a@b.c", *always())),
+    ({"native": ("--after", "7.srv", "-T", "openmpi")}, ("--after", "7.srv", "-T", "openmpi", *always())),
+    ({"attributes": {"nqsv.T": "intmpi", "nqsv.group": "g1", "pbs.l": "y"}}, ("-T", "intmpi", "--group=g1", *always())),
+    ({"name": "a b\nc; rm -rf / and more than thirty letters"}, always("a_b_c__rm_-rf___and_more_than_")),
 )
-def test_submissions(fields: dict[str, Any], words: tuple[str, ...]) -> None:
-    found = qsub(**fields)
-    assert found == words
-    assert len(found[found.index("-N") + 1]) <= 63
 
 
 def test_a_job_that_may_run_twice() -> None:
@@ -345,36 +305,32 @@ def test_the_script_runs_on_the_first_host_alone() -> None:
     assert "'" not in line.replace("''", "")
 
 
-@pytest.mark.parametrize(
-    ("field", "fields"),
-    [
-        ("queue", {"queue": "a b"}),
-        ("account", {"account": ""}),
-        ("native", {"native": ("-t", "0-3")}),
-        ("native", {"native": ("-No", "x")}),
-        ("native", {"native": ("--after",)}),
-        ("native", {"native": ("./run",)}),
-        ("native", {"native": ("--exclusive", "./run")}),
-        ("native", {"native": ("--", "./run")}),
-        ("nqsv.o", {"attributes": {"nqsv.o": "/x"}}),
-        ("nqsv.group", {"attributes": {"nqsv.group": ""}}),
-        ("nqsv.exclusive", {"attributes": {"nqsv.exclusive": "yes"}}),
-        ("nqsv.a b", {"attributes": {"nqsv.a b": "x"}}),
-    ],
+test_what_is_refused = refuses(
+    "nqsv",
+    qsub,
+    ("queue", {"queue": "a b"}),
+    ("account", {"account": ""}),
+    ("native", {"native": ("-t", "0-3")}),
+    ("native", {"native": ("-No", "x")}),
+    ("native", {"native": ("--after",)}),
+    ("native", {"native": ("./run",)}),
+    ("native", {"native": ("--exclusive", "./run")}),
+    ("native", {"native": ("--", "./run")}),
+    ("nqsv.o", {"attributes": {"nqsv.o": "/x"}}),
+    ("nqsv.group", {"attributes": {"nqsv.group": ""}}),
+    ("nqsv.exclusive", {"attributes": {"nqsv.exclusive": "yes"}}),
+    ("nqsv.a b", {"attributes": {"nqsv.a b": "x"}}),
 )
-def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
-    with pytest.raises(InvalidJob) as caught:
-        qsub(**fields)
-    assert caught.value.field == field
 
 
-@pytest.mark.parametrize("fields", [{"priority": 5}, {"begin_at": 2e9}, {"category": "x"}])
-def test_what_it_does_not_have(fields: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedAttribute, match="nqsv"):
-        qsub(**fields)
+test_what_it_does_not_have = lacks(
+    "nqsv",
+    qsub,
+    ({"priority": 5}, "-p"),
+    ({"begin_at": 2e9}, "release it"),
+    ({"category": "x"}, "it honours"),
+)
 
 
 def test_one_command_acts_on_many() -> None:
-    ids = [f"{n}.srv" for n in range(450)]
-    for action in DIALECT.capabilities.actions:
-        assert [len(concerned) for _, concerned in DIALECT.control_commands(action, ids, signal=None)] == [200, 200, 50]
+    check_acts_on_many(DIALECT, [200, 200, 50], ".srv")

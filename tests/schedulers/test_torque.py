@@ -6,29 +6,33 @@ published (docs/torque.md).
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from jobyard.errors import InvalidJob, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
-from jobyard.job import By, Cause, JobDescription, JobState, Limits, Resources
-from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row, Submission
+from jobyard.errors import NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
+from jobyard.job import By, Cause, JobState, Limits, Resources
+from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row
 from jobyard.schedulers.torque import TorqueDialect
-from schedulers.damage import damaged, noise
+from schedulers.damage import noise
+from schedulers.dialect_suite import (
+    FOLDER,
+    TOKEN,
+    anything,
+    check_acts_on_many,
+    command_for,
+    damage_costs_only_what_it_touches,
+    described,
+    never_breaks,
+    parsers,
+    refuses,
+    submitted,
+    tells,
+    truncated_is_not_whole,
+)
 
 DIALECT: Dialect = TorqueDialect()
-TOKEN = "0123456789abcdef0123456789abcdef"
-FOLDER = f"/scratch/me/jobyard-1000/01/{TOKEN}"
-
-
-def described(kind: Kind = Kind.SINGLE, indices: tuple[int, ...] = (), **fields: Any) -> Submission:
-    extra = {name: fields.pop(name) for name in ("max_running", "after") if name in fields}
-    description = JobDescription(argv=("/bin/true",), **fields)
-    return Submission(token=TOKEN, folder=FOLDER, description=description, kind=kind, indices=indices, **extra)
 
 
 def element(native_id: str, state: str, more: str = "", *, name: str = "job", token: str = TOKEN) -> str:
@@ -145,9 +149,7 @@ def test_control_answers_each_job() -> None:
 
 
 def test_submissions_that_are_refused_or_not_known() -> None:
-    def submit(code: int, out: str, err: str = "") -> Any:
-        return DIALECT.parse_submit(Result(argv=("qsub",), returncode=code, stdout=out.encode(), stderr=err.encode()), described())
-
+    submit = partial(submitted, DIALECT)
     assert submit(0, "welcome\n15.srv\n").native_ids == ("15.srv",)
     with pytest.raises(SubmitError, match="Unknown queue"):
         submit(170, "", "qsub: submit error (Unknown queue MSG=requested queue not found)")
@@ -173,59 +175,32 @@ def test_submissions_that_are_refused_or_not_known() -> None:
 
 LINES = [line.encode() for document in DOCUMENTS for line in document.replace("<Job>", "\n<Job>").splitlines(keepends=True)]
 ROWS = {row.native_id: row for row in asked("".join(DOCUMENTS), *IDS).rows}
-results = st.builds(
-    lambda code, out, err, ids: Result(argv=("qstat", "-x", *ids), returncode=code, stdout=out, stderr=err),
-    st.sampled_from([0, 0, 0, 153, 1, 255, -9]),
-    noise(LINES, b"</>JobDataId_.0123456789[] QRCHE\n\x00\xff"),
-    noise([b"qstat: Unknown Job Id Error 1.srv\n", b"Cannot connect\n"], b"qstat: UnkowJbI"),
-    st.lists(st.sampled_from([*IDS, "99"]), max_size=3),
+results = anything(
+    "qstat",
+    "-x",
+    ids=[*IDS, "99"],
+    codes=[0, 0, 0, 153, 1, 255, -9],
+    out=noise(LINES, b"</>JobDataId_.0123456789[] QRCHE\n\x00\xff"),
+    err=noise([b"qstat: Unknown Job Id Error 1.srv\n", b"Cannot connect\n"], b"qstat: UnkowJbI"),
 )
-PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
-    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
-    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
-    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
-    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
-    "control": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["1.s", "2[3].s"]), (SchedulerUnavailable,)),
-    "limits": (DIALECT.parse_limits, (SchedulerUnavailable,)),
-    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
-}
+TEXT = "".join(DOCUMENTS).encode()
 
 
-@pytest.mark.parametrize("name", PARSERS)
-@given(result=results)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
-    parse, errors = PARSERS[name]
-    with contextlib.suppress(*errors):
-        parse(result)
+def queue(text: bytes) -> Answer:
+    return DIALECT.parse_query(Result(argv=("qstat", "-x", *IDS), returncode=0, stdout=text))
 
 
-@given(text=damaged(LINES))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_damage_costs_only_what_it_touches(text: bytes) -> None:
-    answer = DIALECT.parse_query(Result(argv=("qstat", "-x", *IDS), returncode=0, stdout=text))
-    for row in answer.rows:
-        assert row == ROWS[row.native_id]
-
-
-@given(st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_truncated_answers(data: st.DataObject) -> None:
-    text = "".join(DOCUMENTS)
-    end = data.draw(st.integers(0, len(text) - len("</Data>\n")))
-    answer = asked(text[:end], *IDS)
-    assert not answer.complete
-    assert all(row == ROWS[row.native_id] for row in answer.rows)
+test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1.s", "2[3].s"], described()), results)
+test_damage_costs_only_what_it_touches = damage_costs_only_what_it_touches(queue, LINES, ROWS, always=True)
+test_truncated_answers = truncated_is_not_whole(queue, TEXT, len(TEXT) - len("</Data>\n") + 1, ROWS, always=True)
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
 
 def qsub(**fields: Any) -> tuple[str, ...]:
-    submission = described(**fields)
-    DIALECT.check(submission.description, kind=submission.kind, tasks=len(submission.indices) or 1, max_running=None)
-    command = DIALECT.submit_command(submission, f"{FOLDER}/run.sh")
-    assert (command.directory, command.environment) == (FOLDER, {"TZ": "UTC0"})
+    command = command_for(DIALECT, described(**fields))
+    assert command.environment == {"TZ": "UTC0"}
     assert command.argv[-1] == f"{FOLDER}/run.sh"
     return command.argv[1:-1]
 
@@ -233,45 +208,36 @@ def qsub(**fields: Any) -> tuple[str, ...]:
 ALWAYS = ("-m", "n", "-N", "true", "-j", "oe", "-o", "/dev/null", "-r", "n")
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({}, ALWAYS),
-        (
-            {
-                "resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=1000),
-                "limits": Limits(walltime_s=9.1),
-            },
-            (*ALWAYS, "-l", "nodes=2:ppn=8:gpus=4,mem=1000b,walltime=10"),
-        ),
-        ({"resources": Resources(processes=6)}, (*ALWAYS, "-l", "nodes=1:ppn=6")),
-        ({"kind": Kind.ARRAY, "indices": (0, 1, 2, 7), "max_running": 2}, (*ALWAYS, "-t", "0-2,7%2")),
-        ({"kind": Kind.ARRAY, "indices": (7,)}, (*ALWAYS, "-t", "7")),
-        (
-            {"after": (("48.s", "success"), ("15[].s", "failure"))},
-            (*ALWAYS, "-W", "depend=afterok:48.s,afternotokarray:15[].s"),
-        ),
-        ({"name": "9 lives and more than these"}, (*ALWAYS[:3], "j9_lives_and_mo", *ALWAYS[4:])),
-    ],
+test_submissions = tells(
+    qsub,
+    ({}, ALWAYS),
+    (
+        {
+            "resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=1000),
+            "limits": Limits(walltime_s=9.1),
+        },
+        (*ALWAYS, "-l", "nodes=2:ppn=8:gpus=4,mem=1000b,walltime=10"),
+    ),
+    ({"resources": Resources(processes=6)}, (*ALWAYS, "-l", "nodes=1:ppn=6")),
+    ({"kind": Kind.ARRAY, "indices": (0, 1, 2, 7), "max_running": 2}, (*ALWAYS, "-t", "0-2,7%2")),
+    ({"kind": Kind.ARRAY, "indices": (7,)}, (*ALWAYS, "-t", "7")),
+    (
+        {"after": (("48.s", "success"), ("15[].s", "failure"))},
+        (*ALWAYS, "-W", "depend=afterok:48.s,afternotokarray:15[].s"),
+    ),
+    ({"name": "9 lives and more than these"}, (*ALWAYS[:3], "j9_lives_and_mo", *ALWAYS[4:])),
 )
-def test_submissions(fields: dict[str, Any], words: tuple[str, ...]) -> None:
-    assert qsub(**fields) == words
 
 
-@pytest.mark.parametrize(
-    ("field", "fields"),
-    [
-        ("queue", {"queue": "a b"}),
-        ("native", {"native": ("-t", "1-3")}),
-        ("native", {"native": ("-F", "x")}),
-        ("native", {"native": ("-W", "depend=afterok:1")}),
-        ("torque.o", {"attributes": {"torque.o": "/x"}}),
-    ],
+test_what_is_refused = refuses(
+    "torque",
+    qsub,
+    ("queue", {"queue": "a b"}),
+    ("native", {"native": ("-t", "1-3")}),
+    ("native", {"native": ("-F", "x")}),
+    ("native", {"native": ("-W", "depend=afterok:1")}),
+    ("torque.o", {"attributes": {"torque.o": "/x"}}),
 )
-def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
-    with pytest.raises(InvalidJob) as caught:
-        qsub(**fields)
-    assert caught.value.field == field
 
 
 def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
@@ -280,6 +246,4 @@ def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
 
 
 def test_one_command_acts_on_many() -> None:
-    ids = [f"{n}.s" for n in range(700)]
-    for action in DIALECT.capabilities.actions:
-        assert [len(concerned) for _, concerned in DIALECT.control_commands(action, ids, signal=None)] == [500, 200]
+    check_acts_on_many(DIALECT, [500, 200], ".s")
