@@ -451,6 +451,7 @@ class JournalKeeper:
         """Keeper.close."""
         self._closed = True
         self._notify()
+        self._submitter.close()
         self.tracker.close()
         self._journal.close()
         self._work.close()

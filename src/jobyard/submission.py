@@ -9,6 +9,7 @@ whoever has the claim runs, so that a job that was withdrawn never does, even if
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from .ahead import Ahead
 from .errors import (
     InvalidJob,
     JobyardError,
@@ -88,6 +90,7 @@ class Submitter:
         self._clock = clock
         self._sleep = sleep
         self._early = scheduler if isinstance(scheduler, BeginsSubmissions) else None
+        self._ahead = None if self._early is None else Ahead(self._early, work.folder)
         self.unsettled: set[str] = set()  # tokens of intents, of this process or taken over by it, whose fate is not known
 
     # Submission -------------------------------------------------------------------------------------------------------
@@ -135,9 +138,8 @@ class Submitter:
             _logger.info("the limits of %s are not known now: %s", self._scheduler.name, error)
             return SiteLimits()
 
-    def _outline(self, part: Part) -> tuple[Submission, str | None]:
+    def _outline(self, part: Part, token: str) -> tuple[Submission, str | None]:
         """The submission, and why what it waits for can no longer happen (None: it can)."""
-        token = new_token()
         after, never = self._dependencies(part.description, self._session_id)
         submission = Submission(
             token=token,
@@ -219,19 +221,29 @@ class Submitter:
 
     def _send_all(self, parts: Sequence[Part], array: str | None, placed: dict[int, Placed], count: int) -> str | None:
         """Send them in order; the array's native id. What is refused ends it: what was accepted before it stays."""
-        outlines = [self._outline(part) for part in parts]
-        begun = self._begin(*outlines[0])
+        token, begun = (new_token(), None) if self._ahead is None else self._ahead.take()
         try:
+            outlines = [self._outline(part, new_token() if number else token) for number, part in enumerate(parts)]
+            begun = self._begin(*outlines[0], begun)
             prepared = [self._prepare(part, *outline, array) for part, outline in zip(parts, outlines, strict=True)]
             ranges = self._journal.intend([one.intent for one in prepared])
             return self._send_each(prepared, ranges, placed, count, begun)
         finally:
             if begun is not None:
                 begun.abandon()
+            if self._ahead is not None:
+                self._ahead.ended()
 
-    def _begin(self, submission: Submission, never: str | None) -> Begun | None:
+    def _begin(self, submission: Submission, never: str | None, ahead: Begun | None) -> Begun | None:
         """The submission's command, starting while its intent is made durable: it says nothing before it gets its script."""
-        return None if self._early is None or never is not None else self._early.begin_submission(submission)
+        if self._early is None or self._ahead is None or never is not None:
+            return ahead
+        if ahead is not None:
+            used = ahead.claim(submission)
+            self._ahead.missed(used)
+            if used:
+                return ahead
+        return self._early.begin_submission(submission)
 
     def _send_each(
         self, prepared: Sequence[_Prepared], ranges: Sequence[range], placed: dict[int, Placed], count: int, begun: Begun | None
@@ -303,13 +315,24 @@ class Submitter:
         submission = msgspec.structs.replace(one.submission, after=(*one.submission.after, (previous, "any")))
         return _Prepared(one.part, submission, {**one.files, **self._scheduler.prepare(submission)}, one.intent)
 
+    def _next(self, one: _Prepared) -> Callable[[], None] | None:
+        """What begins the submission after this one, where that may be like it: whoever submits many at once does not loop."""
+        if self._ahead is None or one.part.kind is not Kind.SINGLE:
+            return None
+        return functools.partial(self._ahead.begin, one.submission)
+
+    def close(self) -> None:
+        """No more is submitted."""
+        if self._ahead is not None:
+            self._ahead.close()
+
     def _send(self, one: _Prepared, keys: range, begun: Begun | None) -> Accepted:
         submission = one.submission
         token = submission.token
         try:
             try:
                 self._work.create(token, one.files)
-                accepted = self._scheduler.submit(submission) if begun is None else begun.submit(one.files)
+                accepted = self._scheduler.submit(submission) if begun is None else begun.submit(one.files, self._next(one))
             except (SchedulerUnavailable, TransportError) as error:
                 accepted = self._find_out(submission, error)
         except BaseException as error:

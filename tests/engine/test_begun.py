@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from jobyard import JobDescription, Session
+from jobyard import Job, JobDescription, Session, ahead
 from jobyard.errors import JournalError, NoScheduler, SubmitError
 from jobyard.journal import Journal
 from jobyard.schedulers.base import BeginsSubmissions, Begun, Submission
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.schedulers.slurm import SlurmScheduler
+from jobyard.testing.conformance.support import eventually
 from jobyard.testing.transport_suite import assert_gone
-from jobyard.transports.base import Command, ProgramMissing, StartsCommands, TransportClosed
+from jobyard.transports.base import Command, ProgramMissing, Result, Started, StartsCommands, TransportClosed
 from jobyard.transports.local import LocalTransport
 
 # As sbatch does it: what it was told, then the script, and "empty" where none came.
 SBATCH = """#!/bin/sh
 case "$*" in *--version*) echo slurm 24.11.5; exit;; esac
-echo $$ >>{log}/begun
+echo "$$ $*" >>{log}/begun
 script=$(cat)
 if [ -z "$script" ]; then
     echo empty >>{log}/empty
     echo "sbatch: error: Batch script is empty!" >&2
     exit 1
 fi
-case "$script" in *"$REFUSED"*) echo "sbatch: error: Batch job submission failed: Invalid qos specification" >&2; exit 1;; esac
+case "$* $script" in *"$REFUSED"*) echo "sbatch: error: Batch job submission failed: Invalid qos specification" >&2; exit 1;; esac
 printf '%s\\n' "$script" >>{log}/taken
-echo 4711
+echo "$*" >>{log}/told
+echo $$
 """
 OTHER = "#!/bin/sh\nexit 0\n"
 
@@ -59,13 +64,13 @@ def session(log: Path) -> Iterator[Session]:
 
 
 def _all_gone(log: Path) -> None:
-    for pid in (log / "begun").read_text().split():
-        assert_gone(int(pid))
+    for line in (log / "begun").read_text().splitlines():
+        assert_gone(int(line.split()[0]))
 
 
 def test_the_script_comes_by_the_input(session: Session, log: Path) -> None:
     job = session.submit(["true"])
-    assert job.native_id == "4711"
+    assert job.native_id == (log / "begun").read_text().split()[0]
     assert (log / "taken").read_text().startswith("#!/bin/sh\n")
     assert job.token in (log / "taken").read_text()
     assert isinstance(session.scheduler, BeginsSubmissions)
@@ -112,6 +117,7 @@ def test_a_refusal_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_many_places_are_given_back(session: Session, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A login has four places for commands: what was begun, abandoned, refused or taken holds none."""
+    monkeypatch.setattr(ahead, "HURRY_S", 0.0)
     for number in range(12):
         monkeypatch.setenv("REFUSED", "exec" if number % 2 else "nothing has this")
         if number % 2:
@@ -119,7 +125,7 @@ def test_many_places_are_given_back(session: Session, log: Path, monkeypatch: py
                 session.submit(["true"])
         else:
             session.submit(["true"])
-    assert len((log / "begun").read_text().split()) == 12
+    assert len((log / "begun").read_text().splitlines()) == 12
 
 
 KILLED = """
@@ -151,6 +157,163 @@ def test_a_client_that_is_killed_before_its_intent_is_durable(log: Path) -> None
         assert not session.jobs()
 
 
+# Begun ahead --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever submits is in a loop, however slow this machine is."""
+    monkeypatch.setattr(ahead, "HURRY_S", 3600.0)
+    monkeypatch.setattr(ahead, "IDLE_S", 3600.0)
+
+
+def _begun(log: Path) -> int:
+    return len((log / "begun").read_text().splitlines())
+
+
+def _each_ran_as_it_is(log: Path, jobs: list[Job]) -> None:
+    """One script for each job, with the options of that job."""
+    assert len({job.token for job in jobs}) == len(jobs)
+    scripts, told = (log / "taken").read_text().split("#!/bin/sh\n")[1:], (log / "told").read_text().splitlines()
+    assert len(scripts) == len(told) == len(jobs)
+    for job, script, options in zip(jobs, scripts, told, strict=True):
+        assert job.token in script
+        assert f"/{job.token} " in options
+        assert f"--job-name={job.name} " in options
+
+
+@pytest.mark.usefixtures("looping")
+def test_in_a_loop_the_next_command_is_there_already(session: Session, log: Path) -> None:
+    jobs = [session.submit(["true"], name="same") for _ in range(6)]
+    _each_ran_as_it_is(log, jobs)
+    assert len({job.native_id for job in jobs}) == 6
+    eventually(lambda: _begun(log) == 7, 60, "one more is there")
+    session.close()
+    _all_gone(log)
+    scheduler = session.scheduler
+    assert isinstance(scheduler, CommandScheduler)
+    assert scheduler.commands_run["submit"] == 6
+
+
+def test_who_does_not_loop_begins_nothing(session: Session, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "HURRY_S", 0.0)
+    for _ in range(3):
+        session.submit(["true"])
+    assert _begun(log) == 3
+
+
+@pytest.mark.usefixtures("looping")
+def test_what_nobody_comes_for_is_ended(session: Session, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "IDLE_S", 0.05)
+    session.submit(["true"])
+    _all_gone(log)
+    session.submit(["true"])
+    _all_gone(log)
+    eventually(lambda: all(thread.name != "jobyard-ahead" for thread in threading.enumerate()), 60, "its thread ends")
+
+
+@pytest.mark.usefixtures("looping")
+@pytest.mark.parametrize("what", ["name", "cores", "environment", "folder", "limit"])
+def test_another_command_is_not_taken_for_it(
+    session: Session, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Neither other options, nor what sbatch takes from the process that starts it."""
+    jobs = [session.submit(["true"], name="one"), session.submit(["true"], name="one")]
+    began, fields = _begun(log), {"name": "one"}
+    if what == "name":
+        fields["name"] = "two"
+    elif what == "cores":
+        fields["cores"] = 2  # type: ignore[assignment]
+    elif what == "environment":
+        monkeypatch.setenv("SBATCH_QOS", "another")
+    elif what == "folder":
+        monkeypatch.chdir(tmp_path)
+    else:
+        soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0 if soft else 4096, hard))
+    try:
+        jobs.append(session.submit(["true"], **fields))
+    finally:
+        if what == "limit":
+            resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+    _each_ran_as_it_is(log, jobs)
+    assert ("--cpus-per-task=2" in (log / "told").read_text().splitlines()[-1]) == (what == "cores")
+    assert _begun(log) == began + 1
+    session.close()
+    _all_gone(log)
+
+
+@pytest.mark.usefixtures("looping")
+def test_what_never_fits_is_begun_less_and_less(session: Session, log: Path) -> None:
+    jobs = [session.submit(["true"], name=f"job{number}") for number in range(20)]
+    _each_ran_as_it_is(log, jobs)
+    assert _begun(log) <= 20 + 4
+
+
+@pytest.mark.usefixtures("looping")
+def test_a_refusal_in_a_loop(session: Session, log: Path) -> None:
+    jobs = []
+    for number in range(6):
+        if number % 2:
+            with pytest.raises(SubmitError, match="Invalid qos"):
+                session.submit(["true"], name="nothing has this")
+        else:
+            jobs.append(session.submit(["true"], name="same"))
+    assert len(session.jobs()) == 3
+    assert {job.token for job in session.jobs()} == {job.token for job in jobs}
+
+
+@pytest.mark.usefixtures("looping")
+def test_many_threads_submit_each_its_own(session: Session, log: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        jobs = list(pool.map(lambda number: session.submit(["true"], name="same"), range(40)))
+    assert len({job.token for job in jobs}) == len({job.native_id for job in jobs}) == 40
+    scripts = (log / "taken").read_text()
+    assert all(job.token in scripts for job in jobs)
+    session.close()
+    _all_gone(log)
+
+
+@pytest.mark.usefixtures("looping")
+def test_a_forked_child_keeps_no_command_waiting(session: Session, log: Path) -> None:
+    """The script ends where nobody can write any more of it; the child could."""
+    session.submit(["true"])
+    session.submit(["true"])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    try:
+        session.submit(["true"])
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+    assert (log / "taken").read_text().count("#!/bin/sh") == 3
+
+
+AHEAD = """
+import os, signal, sys
+from jobyard import Session, ahead
+
+ahead.HURRY_S = ahead.IDLE_S = 3600.0
+session = Session("slurm")
+session.submit(["true"])
+session.submit(["true"])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_client_that_is_killed_while_one_waits(log: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", AHEAD], timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    eventually((log / "empty").exists, 60, "it finds its input empty")
+    assert (log / "taken").read_text().count("#!/bin/sh") == 2
+    _all_gone(log)
+
+
 # The parts ----------------------------------------------------------------------------------------------------------
 
 
@@ -158,15 +321,20 @@ def _cat(script: str = "cat") -> Command:
     return Command(argv=("/bin/sh", "-c", script))
 
 
+def _fed(started: Started, stdin: bytes) -> Result:
+    started.feed(stdin)
+    return started.finish()
+
+
 def test_a_started_command_gets_its_input_later() -> None:
     transport = LocalTransport()
     assert isinstance(transport, StartsCommands)
     started = transport.start(_cat("echo begun; cat; exit 3"))
-    result = started.finish(b"said later")
+    result = _fed(started, b"said later")
     assert (result.returncode, result.stdout) == (3, b"begun\nsaid later")
     started.abandon()
     empty = transport.start(_cat())
-    assert empty.finish(b"").stdout == b""
+    assert _fed(empty, b"").stdout == b""
 
 
 def test_an_abandoned_command_is_ended_and_reads_nothing(tmp_path: Path) -> None:
@@ -182,7 +350,7 @@ def test_an_abandoned_command_is_ended_and_reads_nothing(tmp_path: Path) -> None
 
 def test_a_command_that_reads_nothing_and_ends(tmp_path: Path) -> None:
     started = LocalTransport().start(_cat("exec <&-; echo refused >&2; exit 1"))
-    result = started.finish(b"x" * 100_000)
+    result = _fed(started, b"x" * 100_000)
     assert (result.returncode, result.stderr) == (1, b"refused\n")
 
 
@@ -205,7 +373,7 @@ def test_closing_ends_what_was_started(tmp_path: Path) -> None:
         os.sched_yield()
     transport.close()
     with pytest.raises(TransportClosed):
-        started.finish(b"late")
+        _fed(started, b"late")
     assert_gone(int((tmp_path / "pid").read_text()))
 
 

@@ -7,7 +7,7 @@ a Dialect and a transport.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -185,8 +185,14 @@ class Scheduler(Protocol):
 class Begun(Protocol):
     """A submission whose command has begun, and which the scheduler has not heard of. For one thread."""
 
-    def submit(self, files: Mapping[str, bytes]) -> Accepted:
-        """Hand it over, its folder being complete. ``files``: as ``prepare`` made them. Errors as those of ``Scheduler.submit``."""
+    def claim(self, submission: Submission) -> bool:
+        """Whether what was begun ahead is this submission's command, as it would begin here and now. If not, it is abandoned."""
+
+    def submit(self, files: Mapping[str, bytes], meanwhile: Callable[[], None] | None = None) -> Accepted:
+        """Hand it over, its folder being complete. ``files``: as ``prepare`` made them. Errors as those of ``Scheduler.submit``.
+
+        ``meanwhile`` is called while the scheduler's answer is awaited.
+        """
 
     def abandon(self) -> None:
         """Let it not be: the scheduler never hears of it. Nothing where it was handed over."""
@@ -196,9 +202,9 @@ class Begun(Protocol):
 class BeginsSubmissions(Protocol):
     """A scheduler whose submission command can find its libraries and its configuration while the intent is made durable."""
 
-    def begin_submission(self, submission: Submission) -> Begun | None:
+    def begin_submission(self, submission: Submission, *, ahead: bool = False) -> Begun | None:
         """Start the command; None where that cannot be now. It says nothing to the scheduler before ``Begun.submit``, and never
-        does where this process ends before that."""
+        does where this process ends before that. ``ahead``: the submission is only expected, and ``Begun.claim`` comes first."""
 
 
 # Dialects -----------------------------------------------------------------------------------------------------------

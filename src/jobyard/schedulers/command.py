@@ -97,7 +97,7 @@ class CommandScheduler:
 
     # Submission
 
-    def begin_submission(self, submission: Submission) -> Begun | None:
+    def begin_submission(self, submission: Submission, *, ahead: bool = False) -> Begun | None:
         if self._early is None or self._early[0] is not self.transport:
             able = isinstance(self.dialect, ReadsScripts) and isinstance(self.transport, StartsCommands)
             self._early = self.transport, able  # to ask the classes takes 50 us, and this is in the way of each submission
@@ -109,17 +109,29 @@ class CommandScheduler:
             assert isinstance(transport, StartsCommands)
         self._check_open()
         command = self._timed(dialect.fed_submit_command(submission))
-        if not self._gate.taken():
+        if not ahead and not self._gate.taken():
             return None
         try:
             started = transport.start(command)
         except BaseException as error:
-            self._gate.give()
+            if not ahead:
+                self._gate.give()
             if isinstance(error, TransportError):
                 return None  # ``submit`` will say it
             raise
+        if not ahead:
+            self._count("submit")
+        return _Begun(self, submission, command, started, None if ahead else self._gate)
+
+    def _claimed(self, submission: Submission, command: Command, started: Started) -> _Gate | None:
+        """The gate, with a place taken, where what was begun ahead is the command of this submission."""
+        dialect, gate = self.dialect, self._gate
+        if TYPE_CHECKING:
+            assert isinstance(dialect, ReadsScripts)
+        if self._timed(dialect.fed_submit_command(submission)) != command or not started.current() or not gate.taken():
+            return None
         self._count("submit")
-        return _Begun(self, submission, started, self._gate)
+        return gate
 
     def submit(self, submission: Submission) -> Accepted:
         command = msgspec.structs.replace(self.dialect.submit_command(submission, f"{submission.folder}/run.sh"), finish=True)
@@ -248,10 +260,19 @@ class CommandScheduler:
         except CommandTimeout as error:
             raise SchedulerUnavailable(f"{self.name} did not answer: {error}{_shown_output(error.result)}") from error
 
-    def finished(self, started: Started, files: Mapping[str, bytes], submission: Submission) -> Accepted:
+    def finished(
+        self, started: Started, files: Mapping[str, bytes], submission: Submission, meanwhile: Callable[[], None] | None
+    ) -> Accepted:
         """The answer to a submission that was begun."""
         with self._told():
-            result = started.finish(files["run.sh"])
+            try:
+                started.feed(files["run.sh"])
+                if meanwhile is not None:
+                    meanwhile()
+            except BaseException:  # Ctrl-C: as one that comes while it ends
+                started.abandon()
+                raise
+            result = started.finish()
         return self._accepted(result, submission)
 
     def _read(self, result: Result, parse: Callable[[], T]) -> T:
@@ -274,18 +295,30 @@ class CommandScheduler:
 
 
 class _Begun:
-    """Begun of jobyard.schedulers.base. It has its place in the gate until it is over."""
+    """Begun of jobyard.schedulers.base. It has its place in the gate until it is over, or, begun ahead, from its claim on."""
 
-    def __init__(self, scheduler: CommandScheduler, submission: Submission, started: Started, gate: _Gate) -> None:
-        self._scheduler, self._submission, self._started, self._gate = scheduler, submission, started, gate
+    def __init__(
+        self, scheduler: CommandScheduler, submission: Submission, command: Command, started: Started, gate: _Gate | None
+    ) -> None:
+        self._scheduler, self._submission, self._command, self._started = scheduler, submission, command, started
+        self._gate = gate
         self._over = False
 
-    def submit(self, files: Mapping[str, bytes]) -> Accepted:
+    def claim(self, submission: Submission) -> bool:
+        if self._gate is None:
+            self._gate = self._scheduler._claimed(submission, self._command, self._started)
+            self._submission = submission
+        if self._gate is None:
+            self.abandon()
+        return self._gate is not None
+
+    def submit(self, files: Mapping[str, bytes], meanwhile: Callable[[], None] | None = None) -> Accepted:
         self._over = True
         try:
-            return self._scheduler.finished(self._started, files, self._submission)
+            return self._scheduler.finished(self._started, files, self._submission, meanwhile)
         finally:
-            self._gate.give()
+            if self._gate is not None:
+                self._gate.give()
 
     def abandon(self) -> None:
         if not self._over:
@@ -293,7 +326,8 @@ class _Begun:
             try:
                 self._started.abandon()
             finally:
-                self._gate.give()
+                if self._gate is not None:
+                    self._gate.give()
 
 
 def _login_of(transport: Transport) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import resource
 import secrets
 import shutil
 import signal
@@ -11,6 +12,7 @@ import stat
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -40,6 +42,7 @@ from .watch import FolderWatch
 __all__ = ["LocalTransport", "named", "reading", "replacing", "told", "write_all"]
 
 _CHUNK = 1 << 18
+_LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
 @functools.cache
@@ -54,16 +57,47 @@ class _Started:
 
     def __init__(self, transport: LocalTransport, command: Command, process: subprocess.Popen[bytes], began: float) -> None:
         self._transport, self._command, self._process, self._began = transport, command, process, began
+        self._with = _surroundings()
+        self._rest = b""
         self._over = False
 
-    def finish(self, stdin: bytes) -> Result:
+    def current(self) -> bool:
+        return self._with == _surroundings()
+
+    def feed(self, stdin: bytes) -> None:
+        self._began = time.monotonic()
+        pipe = self._process.stdin
+        assert pipe is not None
+        os.set_blocking(pipe.fileno(), False)
+        try:
+            written = os.write(pipe.fileno(), stdin)
+        except BlockingIOError:
+            written = 0
+        except BrokenPipeError:  # how it ends says whether that matters
+            written = len(stdin)
+        self._rest = stdin[written:]
+        if not self._rest:
+            self._process.stdin = None
+            pipe.close()
+
+    def finish(self) -> Result:
         self._over = True
-        return self._transport._finish(self._command, self._process, stdin, self._began)
+        return self._transport._finish(self._command, self._process, self._rest, self._began)
 
     def abandon(self) -> None:
         if not self._over:
             self._over = True
             self._transport.abandon(self._process)
+
+
+def _surroundings() -> tuple[object, ...]:
+    """What a command takes from this process, beside its own words. Slurm's gives its limits to the job."""
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:
+        folder = ""
+    limits = tuple(resource.getrlimit(which) for which in _LIMITS)
+    return dict(os.environb), folder, limits, os.geteuid(), os.getegid()
 
 
 class LocalTransport:
@@ -116,6 +150,7 @@ class LocalTransport:
                 process = self._start(command, fed=True)
             with self._lock:
                 self._running.add(process)
+                _fed.add(process)
             return _Started(self, command, process, began)
         except BaseException:
             if process is not None:
@@ -411,6 +446,20 @@ class LocalTransport:
             self._pid, self._lock, self._running, self._watches = os.getpid(), threading.Lock(), set(), []
         if self._closed:
             raise TransportClosed(f"{self.name}: this transport was closed; open another")
+
+
+_fed: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()  # those that wait for their input
+
+
+def _let_inputs_be() -> None:
+    """In a forked child: what its parent's commands read ends when the parent says so."""
+    for process in list(_fed):
+        if process.stdin is not None:
+            process.stdin.close()
+    _fed.clear()
+
+
+os.register_at_fork(after_in_child=_let_inputs_be)
 
 
 @contextmanager
