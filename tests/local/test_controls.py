@@ -309,6 +309,21 @@ def test_attach(open_rig: Callable[..., Rig]) -> None:
         second.keeper.attach("123456")
 
 
+def test_control_of_many_ended_tasks_loads_their_array_once(rig: Rig) -> None:
+    """A client may not have heard yet that the tasks of a large array have ended: each of them shares what the array is."""
+
+    def peak_bytes() -> int:
+        status = Path(f"/proc/{rig.pair()[0]}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+    tasks = rig.array(FOREVER, range(1000, 5000), hold=True)
+    rig.control(Action.CANCEL, *tasks)
+    rig.wait_all(tasks)
+    before = peak_bytes()
+    rig.control(Action.CANCEL, *tasks)
+    assert peak_bytes() - before < 64 << 20
+
+
 def test_many_are_ended_with_two_looks_at_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many they are: a machine has thousands of processes. What left its leader's group is ended, too."""
     looks = 0

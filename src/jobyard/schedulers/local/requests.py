@@ -502,19 +502,19 @@ class Requests:
             for one, asked in self._asking.pop(nonce):
                 self._server.replies.append((one, [asked, None, reply]))
 
-        Control(self._server.engine, action, signum, then, decided).run([self._job(one) for one in numbers])
+        old: dict[int, Batch] = {}  # an array's tasks share its indices, of which there may be 100,000
+        Control(self._server.engine, action, signum, then, decided).run([self._job(one, old) for one in numbers])
         return self.LATER
 
-    def _job(self, number: int) -> Job | JobyardError:
-        """A job that has not ended; for one that has, what says so."""
-        job = self._server.engine.jobs.get(number)
-        job = job or self._server.engine.dirty.get(number)  # one that ended in this very round
-        if job is not None:
+    def _job(self, number: int, batches: dict[int, Batch]) -> Job | JobyardError:
+        """A job that has not ended; for one that has, what says so. ``batches``: those of ended jobs, each loaded once."""
+        if job := self._server.engine.jobs.get(number) or self._server.engine.dirty.get(number):  # or: ended in this round
             return job
         row = self._server.store.execute("SELECT batch, state, flags, ended FROM jobs WHERE number=?", (number,)).fetchone()
         if row is None:
             return UnknownJob(f"there is no job {number} at the local scheduler")
-        old = Job(number, self._batch(row[0]), None, self._trait(None), row[2])
+        batch = batches[row[0]] if row[0] in batches else batches.setdefault(row[0], self._batch(row[0]))
+        old = Job(number, batch, None, self._trait(None), row[2])
         old.state, old.ended = row[1], row[3] or 0.0
         return old
 
