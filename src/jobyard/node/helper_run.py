@@ -42,6 +42,8 @@ def run(request: "Request") -> "Answer":
 
 
 def _start(request: "Request") -> "subprocess.Popen[bytes]":
+    if request.cancelled:  # before it began, perhaps with the link
+        raise Refused("cancelled", "it was given up")
     arguments = request.arguments
     without = [wire.as_bytes(name) for name in arguments.get("without", ())]
     environment = {
@@ -88,26 +90,34 @@ class _Running(object):
         self._held: "Dict[int, List[bytes]]" = {1: [], 2: []}
         self._held_size = 0
         self._sizes = {1: 0, 2: 0}
+        self._taken = True  # somebody may read what it writes
 
     def cancel(self) -> "None":
         """End it: nobody wants its answer."""
         self._over = "cancel"
         thread = threading.Thread(target=self._end)
         thread.daemon = True
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # as many as this login may have: who cancels it waits for its end
+            self._end()
 
     def run(self, timeout_s: "float", cap: "int") -> "Answer":
         began = time.monotonic()
         process = self._process
         assert process.stdout is not None
         assert process.stderr is not None
-        if process.stdin is not None:
-            thread = threading.Thread(target=self._feed)
-            thread.daemon = True
-            thread.start()
-        exit_fd = _exit_fd(process)
+        exit_fd = None
         try:
+            if process.stdin is not None:
+                thread = threading.Thread(target=self._feed)
+                thread.daemon = True
+                thread.start()
+            exit_fd = _exit_fd(process)
             self._pump(time.monotonic() + timeout_s, cap, exit_fd)
+        except BaseException:  # the link above all: nobody would end it any more
+            self._end()
+            raise
         finally:
             if exit_fd is not None:
                 os.close(exit_fd)
@@ -170,11 +180,20 @@ class _Running(object):
             return bool(data)
         for number, held in self._held.items():
             for part in held:
-                self._request.send(number, part, max(0.0, deadline - time.monotonic()))
+                self._send(number, part, deadline)
             held[:] = []
         self._held_size = HELD  # from now on everything is sent at once
-        self._request.send(stream, data, max(0.0, deadline - time.monotonic()))
+        self._send(stream, data, deadline)
         return bool(data)
+
+    def _send(self, stream: "int", data: "bytes", deadline: "float") -> "None":
+        if self._taken:
+            try:
+                self._request.send(stream, data, max(0.0, deadline - time.monotonic()))
+            except OSError:  # the link is gone: a submission goes on, and what it says is nobody's
+                if self._request.request not in self._request.helper.finishing:
+                    raise
+                self._taken = False
 
     def _feed(self) -> "None":
         """Standard input, from the request itself or as it comes."""
