@@ -162,11 +162,11 @@ class Process(NamedTuple):
 
 
 def read_process(pid: int) -> Process | None:
-    """A process; None where there is none."""
+    """A process; None where there is none, or it is hidden from us (``hidepid=1``): then it is another user's."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             data = file.read()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     comm, _, rest = data.partition(b"(")[2].rpartition(b")")
     fields = rest.split()

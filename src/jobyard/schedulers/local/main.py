@@ -13,12 +13,16 @@ import sys
 import time
 import traceback
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ...errors import JobyardError
 from . import kernel
 from .paths import StateFolder
 from .ring import Ring, RingHeldError
 from .spawner import IGNORED, Spawner
+
+if TYPE_CHECKING:
+    from .server import Server
 
 __all__ = ["server", "spawner"]
 
@@ -48,7 +52,7 @@ def server(path: str, options: str, ready: str) -> None:
         os.write(told, HELD)
         return
     try:
-        _serve(folder, json.loads(options), None, told)
+        serving = _made(folder, json.loads(options), None)
     except RingHeldError:
         os.write(told, HELD)  # a spawner lives, and takes its server's place
     except (JobyardError, sqlite3.Error, OSError) as error:
@@ -58,6 +62,14 @@ def server(path: str, options: str, ready: str) -> None:
             except OSError:
                 pass  # the starter left
         raise SystemExit(1) from error
+    if told >= 0:
+        try:
+            os.write(told, READY)
+        except OSError:
+            pass  # the starter left; others will come
+        os.close(told)
+    # From here on its number is another file's: what goes wrong is told in crash.log alone.
+    _run(serving)
 
 
 def _keep_traces(folder: StateFolder) -> None:
@@ -88,7 +100,8 @@ def _close_others(*kept: int) -> None:
                 pass  # that of the listing itself
 
 
-def _serve(folder: StateFolder, options: dict[str, str], promoted: Spawner | None, told: int) -> None:
+def _made(folder: StateFolder, options: dict[str, str], promoted: Spawner | None) -> Server | None:
+    """The server, which has picked up what there was; None: another one did."""
     from .machine import Settings
     from .server import Server
     from .store import Store
@@ -108,20 +121,18 @@ def _serve(folder: StateFolder, options: dict[str, str], promoted: Spawner | Non
         store.end()
     else:
         if generation != promoted.generation:
-            return  # another server came before us, and has adopted what we had
+            return None  # another server came before us, and has adopted what we had
         options = json.loads(store.meta("options", "{}"))
         epoll, children = promoted.epoll, promoted.children
         promoted.slots.close()
-    serving = Server(folder, store, Settings(options), epoll, children)
-    if told >= 0:
-        try:
-            os.write(told, READY)
-        except OSError:
-            pass  # the starter left; others will come
-        os.close(told)
-    gc.collect()
-    gc.freeze()
-    serving.run()
+    return Server(folder, store, Settings(options), epoll, children)
+
+
+def _run(serving: Server | None) -> None:
+    if serving is not None:
+        gc.collect()
+        gc.freeze()
+        serving.run()
 
 
 def spawner(path: str, generation: str, server_fd: str, bell_fd: str) -> None:
@@ -165,7 +176,7 @@ def _promote(folder: StateFolder, spawning: Spawner, sock: socket.socket, bell: 
             return
     except FileNotFoundError:
         return
-    _serve(folder, {}, spawning, -1)
+    _run(_made(folder, {}, spawning))
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ def resident_by_session(sessions: set[int]) -> dict[int, int]:
         try:
             with open(f"/proc/{pid}/statm", "rb") as file:
                 pages = int(file.read().split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # gone meanwhile, or hidden
         found[process.session] = found.get(process.session, 0) + pages * _PAGE
     return found
 

@@ -1,0 +1,50 @@
+"""What the pair meets on machines that are arranged otherwise, or in trouble: each of these tests failed before its cure."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobyard.job import JobState
+from jobyard.schedulers.local import kernel
+from jobyard.schedulers.local.children import signal_sessions
+from jobyard.schedulers.local.memory import resident_by_session
+from local.rig import Rig, eventually
+
+
+def test_processes_that_are_hidden_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where /proc is mounted with hidepid=1 other users' processes are listed, and cannot be read."""
+    hidden = os.getppid()
+
+    def guarded(path: Any, *arguments: Any, **options: Any) -> Any:
+        if re.match(rf"/proc/{hidden}/", str(path)):
+            raise PermissionError(1, "Operation not permitted", path)
+        return builtins.open(path, *arguments, **options)
+
+    monkeypatch.setattr(kernel, "open", guarded, raising=False)
+    own = os.getsid(0)
+    assert kernel.read_process(hidden) is None
+    assert os.getpid() in kernel.session_members(own)
+    assert resident_by_session({own})[own] > 0
+    assert not signal_sessions([2**30], signal.SIGTERM)
+
+
+def test_the_fault_of_a_running_server_reaches_no_client_as_an_answer(rig: Rig, state_dir: Path) -> None:
+    """What it told its starter through is long closed then, and its number another file's."""
+    job = rig.submit("echo alive; read x")
+    rig.until(rig.submit(["/bin/sleep", "1000"]), JobState.RUNNING)
+    rig.wait(job)
+    folder = state_dir / "local"
+    for ring in folder.glob("ring.*"):
+        ring.unlink()  # what no server expects when its spawner dies
+    server, spawner = rig.pair()
+    os.kill(spawner, signal.SIGKILL)
+    assert rig.run(["/bin/true"]).success
+    assert rig.pair()[0] != server
+    assert "FileNotFoundError" in eventually(lambda: (folder / "crash.log").exists() and (folder / "crash.log").read_text())
