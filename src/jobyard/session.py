@@ -30,6 +30,7 @@ from .schedulers.base import Action, Capabilities, Scheduler
 
 __all__ = ["Job", "JobArray", "Session", "Watch"]
 
+_MOST_TASKS = 4_000_001  # more than any scheduler takes (slurm.conf, MaxArraySize); a slip of the pen must not fill the memory
 _open: weakref.WeakSet[Session] = weakref.WeakSet()  # those that are closed when the program ends
 _left_behind: list[object] = []  # what a forked child has of its parent's: neither to be used there nor to be closed
 
@@ -178,6 +179,8 @@ class Session:
         """
         keeper = self._keeper_now()
         chosen = _check_indices(indices)
+        if len(chosen) > _MOST_TASKS:
+            raise InvalidJob(f"an array has at most {_MOST_TASKS} tasks, as Slurm's largest, not {len(chosen)}", field="indices")
         if max_running is not None and (isinstance(max_running, bool) or not isinstance(max_running, int) or max_running < 1):
             raise InvalidJob(f"max_running is a whole number of 1 or more, not {max_running!r}", field="max_running")
         token, native_id, placed = keeper.submit_array(self._described(command, fields), chosen, max_running)

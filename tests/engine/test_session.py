@@ -73,7 +73,7 @@ def test_an_array_has_its_indices(session: Session, keeper: FakeKeeper) -> None:
         session.job(array.token)
 
 
-@pytest.mark.parametrize("indices", [[], [2, 1], [1, 1], [-1, 0], ["1"], [True], 5, [2**31]])
+@pytest.mark.parametrize("indices", [[], [2, 1], [1, 1], [-1, 0], ["1"], [True], 5, [2**31], range(4_000_002)])
 def test_bad_indices(session: Session, indices: object) -> None:
     with pytest.raises(InvalidJob) as caught:
         session.submit_array(["x"], indices)  # type: ignore[arg-type]
