@@ -130,8 +130,7 @@ class HostFolders:
 
     def was_withdrawn(self, folder: str, tasks: int) -> bool:
         if self._note(os.path.basename(folder)).exists():
-            self._call("work_withdraw", {"folder": folder, "tasks": tasks})
-            return True
+            self._call("work_withdraw", {"folder": folder, "tasks": tasks})  # a job that had begun before it goes on all the same
         withdrawn, _ = self._claims(folder, tasks)
         return withdrawn
 

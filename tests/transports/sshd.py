@@ -110,7 +110,7 @@ def running_sshd(**start: Any) -> Iterator[Sshd]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def await_true(condition: Any, what: str, timeout_s: float = 30.0) -> Any:
+def await_true(condition: Any, what: str, timeout_s: float = 60.0) -> Any:
     """The first true value of what tells nobody when it changes."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):

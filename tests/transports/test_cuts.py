@@ -397,3 +397,24 @@ def test_who_looks_once_is_told(sshd: Sshd, place: Path, tmp_path: Path) -> None
         await_true((tmp_path / "ended").exists, "it ran")
     with Session(contact) as again:
         await_true(lambda: again.job(token).state is JobState.DONE, "its end is known")
+
+
+def test_ctrl_c_when_the_job_has_begun_already(sshd: Sshd, place: Path, cell: standin.Cell) -> None:
+    """What runs cannot be withdrawn any more: it is the session's, as one of a submission that nobody interrupted."""
+    runs = place / "interrupted"
+    cell.fault("submit", "late", times=1, seconds=3.0)
+    with Session(contact_of(place, sshd.config)) as session:
+
+        def interrupt() -> None:
+            await_true(runs.exists, "the job has begun")
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            session.submit(["/bin/sh", "-c", f"echo x >> '{runs}'; exec sleep 1"])
+        thread.join()
+        await_true(lambda: bool(session.jobs()), "it is adopted")
+        (job,) = session.jobs()
+        assert job.wait(timeout=60).exit_code == 0
+    assert runs.read_text() == "x\n"
