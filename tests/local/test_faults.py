@@ -6,6 +6,8 @@ import builtins
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +50,23 @@ def test_the_fault_of_a_running_server_reaches_no_client_as_an_answer(rig: Rig, 
     assert rig.run(["/bin/true"]).success
     assert rig.pair()[0] != server
     assert "FileNotFoundError" in eventually(lambda: (folder / "crash.log").exists() and (folder / "crash.log").read_text())
+
+
+def test_few_open_files_make_jobs_wait_and_none_fail(state_dir: Path) -> None:
+    """A server never has more descriptors than its starter's hard limit."""
+    state_dir.mkdir(parents=True)
+    script = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "import pathlib\n"
+        "from local.rig import Rig\n"
+        "rig = Rig(pathlib.Path(sys.argv[1]), slots=40)\n"
+        "jobs = [rig.submit('sleep 0.2; echo x', directory='/') for _ in range(80)]\n"
+        "print({str(ending) for ending in rig.wait_all(jobs) if not ending.success})\n"
+        "rig.close()\n"
+    )
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    said = subprocess.run(
+        [sys.executable, "-c", script, str(state_dir)], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
+    )
+    assert said.stdout == b"set()\n", said

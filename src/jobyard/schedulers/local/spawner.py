@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Collection
@@ -39,6 +41,7 @@ IGNORED = (
     signal.SIGTTOU,
 )
 SWEEP_S = 1.0
+FILES_BESIDE, FILES_OF_JOB = 24, 4  # descriptors of this process, and of each job here
 PEAK_MARGIN_KIB = 1024  # the kernel's counters are that far apart
 
 
@@ -64,6 +67,7 @@ class Spawner:
         self._taking: set[int] = set()  # of those in _starts: jobs that lay ahead, and have a place that passed to them
         self._leftovers: dict[int, float] = {}  # sessions whose leader was ended by us -> when the others are killed
         self._peak_kib = kernel.own_peak_kib()
+        self._most = most_jobs(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._dry = False
         self._leave = False
         self._next_sweep = time.monotonic() + SWEEP_S
@@ -89,7 +93,7 @@ class Spawner:
                     hear = True
             if hear and not self._hear():
                 return not self._leave
-            while self._starts and self.ring.room():
+            while self._starts and self.ring.room() and len(by_fd) < self._most:
                 self._start(self._starts.popleft())
                 wrote = True
             if wrote and (self.ring.reader_sleeps() or self._dry or self._starts):
@@ -104,7 +108,7 @@ class Spawner:
 
     def _timeout(self) -> float:
         if self._starts:
-            return 0.005  # the ring is full; the server is behind
+            return 0.005  # the ring is full, as the server is behind; or no more descriptors may be open
         return SWEEP_S
 
     def _sweep(self, now: float) -> None:
@@ -274,7 +278,7 @@ class Spawner:
         following = self._following(child.kind)
         passed = PASSED if following is not None else 0
         if following is not None:
-            if self._starts or not self.ring.room():
+            if self._starts or not self.ring.room() or len(self.children) > self._most:
                 self._take(following)
             else:
                 self._start(following)
@@ -290,6 +294,13 @@ class Spawner:
             self.ring.write_end(flags | passed, child.pid, child.number, now, found[0], child.stream, usage)
         os.waitpid(child.pid, 0)
         self.children.forget(child)
+
+
+def most_jobs(open_files: int) -> int:
+    """How many jobs may run where so many descriptors may be open: what could not be watched must wait, not fail."""
+    if open_files == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, (open_files - FILES_BESIDE) // FILES_OF_JOB)
 
 
 def own_usage(found: tuple[int, ...], peak_kib: int) -> tuple[int, ...]:
