@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-__all__ = ["FOREIGN", "damaged", "noise"]
+__all__ = ["FOREIGN", "Hurt", "damaged", "hurt_once", "noise"]
 
 FOREIGN = (
     b"JOBID|STATE\n",
@@ -48,6 +49,37 @@ def damaged(draw: st.DrawFn, lines: Sequence[bytes], parts: bool = False) -> byt
         elif kind == "gone":
             del left[at]
     return b"".join(left)
+
+
+class Hurt(NamedTuple):
+    """Lines to one of which one thing was done: what, and which it was."""
+
+    lines: list[bytes]
+    kind: str
+    at: int
+
+    @property
+    def text(self) -> bytes:
+        return b"".join(self.lines)
+
+
+@st.composite
+def hurt_once(draw: st.DrawFn, lines: Sequence[bytes], foreign: Sequence[bytes] = FOREIGN) -> Hurt:
+    """One thing done to good lines; each stays a line."""
+    left = list(lines)
+    at, place = draw(st.integers(0, len(left) - 1)), draw(st.integers(0, 200))
+    kind = draw(st.sampled_from(["cut", "end", "foreign", "twice", "mixed"]))
+    if kind == "cut":  # the line lost its end, as where two writers share a pipe
+        left[at] = left[at][:place].rstrip(b"\n") + b"\n"
+    elif kind == "end":  # the output ends there
+        left[at:] = [left[at][:place]]
+    elif kind == "foreign":
+        left.insert(at, draw(st.sampled_from(foreign)))
+    elif kind == "twice":
+        left.insert(at, left[at])
+    else:
+        left[at] = left[at][:place].rstrip(b"\n") + draw(st.sampled_from(left))
+    return Hurt(left, kind, at)
 
 
 def noise(lines: Sequence[bytes], alphabet: bytes) -> st.SearchStrategy[bytes]:

@@ -30,6 +30,7 @@ __all__ = [
     "damage_costs_only_what_it_touches",
     "damage_never_makes_a_job_of_another",
     "described",
+    "examples",
     "lacks",
     "never_breaks",
     "parsers",
@@ -159,30 +160,39 @@ def parsers(dialect: Dialect, ids: Sequence[str], single: Submission, *others: S
 
 
 def anything(
-    *words: str, ids: Collection[str], codes: Sequence[int], out: st.SearchStrategy[bytes], err: st.SearchStrategy[bytes]
+    *words: str, ids: Collection[str] = (), codes: Sequence[int], out: st.SearchStrategy[bytes], err: st.SearchStrategy[bytes]
 ) -> st.SearchStrategy[Result]:
     """Answers of any kind to a command that names some of ``ids``."""
+    named = st.lists(st.sampled_from(list(ids)), max_size=3) if ids else st.just([])
     return st.builds(
         lambda code, out, err, asked: Result(argv=(*words, *asked), returncode=code, stdout=out, stderr=err),
         st.sampled_from(codes),
         out,
         err,
-        st.lists(st.sampled_from(list(ids)), max_size=3),
+        named,
     )
 
 
-def _rounds(count: int) -> settings:
+def examples(count: int) -> settings:
+    """So many, however slow the machine is."""
     return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def never_breaks(parsers: Mapping[str, Parser], results: st.SearchStrategy[Result], rounds: int = 60) -> Test:
-    """A test: whatever is printed, a parser reads it, or says that it is no answer."""
+def never_breaks(
+    parsers: Mapping[str, Parser], results: st.SearchStrategy[Result], *, count: int = 60, codes_tell: bool = False
+) -> Test:
+    """A test: whatever is printed, a parser reads it, or says that it is no answer.
+
+    ``codes_tell``: by its exit code a command says that it has not told all.
+    """
 
     @pytest.mark.parametrize("name", parsers)
-    @_rounds(rounds)
+    @examples(count)
     @given(result=results)
     def test(name: str, result: Result) -> None:
-        parsers[name].read(result)
+        read = parsers[name].read(result)
+        if codes_tell and isinstance(read, Answer):
+            assert not (result.returncode and read.complete), "a command that failed has not told all"
 
     made: Test = test
     return made
@@ -197,7 +207,7 @@ def damage_costs_only_what_it_touches(
     """A test: of damaged output each row is as it was, or is not there. ``parts``: as in ``damaged``; ``always``: there always is
     an answer."""
 
-    @_rounds(150)
+    @examples(150)
     @given(text=damaged(lines, parts=parts))
     def test(text: bytes) -> None:
         with contextlib.suppress(*(() if always else (SchedulerUnavailable,))):
@@ -215,7 +225,7 @@ def damage_never_makes_a_job_of_another(
     ``cut_ids``: nothing in the output shows that an id was cut.
     """
 
-    @_rounds(150)
+    @examples(150)
     @given(text=damaged(lines, parts=True))
     def test(text: bytes) -> None:
         with contextlib.suppress(SchedulerUnavailable):
@@ -234,7 +244,7 @@ def damage_never_makes_a_job_of_another(
 def truncated_is_none(query: Query, text: bytes, end: int) -> Test:
     """A test: output of which less than ``end`` bytes came is no answer."""
 
-    @_rounds(100)
+    @examples(100)
     @given(st.integers(0, end - 1))
     def test(at: int) -> None:
         with pytest.raises(SchedulerUnavailable):
@@ -249,7 +259,7 @@ def truncated_is_not_whole(query: Query, text: bytes, end: int, rows: Mapping[st
     ``query`` asks for all jobs by their ids. ``always``: there always is an answer.
     """
 
-    @_rounds(100)
+    @examples(100)
     @given(st.integers(0, end - 1))
     def test(at: int) -> None:
         with contextlib.suppress(*(() if always else (SchedulerUnavailable,))):

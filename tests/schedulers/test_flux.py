@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobyard.contact import Contact
-from jobyard.errors import (
-    InvalidContact,
-    InvalidJob,
-    JobyardError,
-    SchedulerUnavailable,
-    SubmitError,
-    UnknownJob,
-    UnsupportedAttribute,
-    WrongState,
-)
-from jobyard.job import By, Cause, JobDescription, JobState, Limits, Resources
-from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row, Submission
+from jobyard.errors import InvalidContact, UnknownJob, UnsupportedAttribute, WrongState
+from jobyard.job import By, Cause, JobState, Limits, Resources
+from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row
 from jobyard.schedulers.flux import FluxDialect
 from jobyard.schedulers.flux.rows import decimal
-from schedulers.damage import damaged, noise
+from schedulers.damage import noise
+from schedulers.dialect_suite import (
+    FOLDER,
+    TOKEN,
+    anything,
+    check_acts_on_many,
+    command_for,
+    damage_costs_only_what_it_touches,
+    described,
+    examples,
+    never_breaks,
+    parsers,
+    refuses,
+    tells,
+    truncated_is_not_whole,
+)
 from schedulers.recordings import golden, made, names, recording
 
 DIALECT: Dialect = FluxDialect()
-TOKEN = "0123456789abcdef0123456789abcdef"
-FOLDER = f"/scratch/me/jobyard-1000/01/{TOKEN}"
-
-
-def described(kind: Kind = Kind.SINGLE, indices: tuple[int, ...] = (), **fields: Any) -> Submission:
-    extra = {name: fields.pop(name) for name in ("max_running", "after") if name in fields}
-    description = JobDescription(argv=("/bin/true",), **fields)
-    return Submission(token=TOKEN, folder=FOLDER, description=description, kind=kind, indices=indices, **extra)
 
 
 def parsed(name: str) -> Any:
@@ -194,31 +190,15 @@ def test_half_an_array_is_none() -> None:
 TEXT = json.dumps(json.loads(recording("flux", "jobs-active.json").stdout)).replace('{"t_depend"', '\n{"t_depend"') + "\n"
 LINES = TEXT.encode().splitlines(keepends=True)
 ROWS = {row.native_id: row for row in DIALECT.parse_query(Result(argv=("flux",), returncode=0, stdout=TEXT.encode())).rows}
-results = st.builds(
-    lambda code, out, err, ids: Result(argv=("flux", "jobs", *ids), returncode=code, stdout=out, stderr=err),
-    st.sampled_from([0, 0, 0, 1, 2, -9]),
-    noise(LINES, b'{}[]",: jobsidstate0123456789eINACTV\n\\u\x00\xff'),
-    noise([b"JobID f999999 unknown\n", b"flux-jobs: ERROR: Unable to connect to Flux: broker\n"], b"JobID f123 unknown"),
-    st.lists(st.sampled_from([*ROWS, "99"]), max_size=3),
+results = anything(
+    "flux",
+    "jobs",
+    ids=[*ROWS, "99"],
+    codes=[0, 0, 0, 1, 2, -9],
+    out=noise(LINES, b'{}[]",: jobsidstate0123456789eINACTV\n\\u\x00\xff'),
+    err=noise([b"JobID f999999 unknown\n", b"flux-jobs: ERROR: Unable to connect to Flux: broker\n"], b"JobID f123 unknown"),
 )
-PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
-    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
-    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
-    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
-    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
-    "cancel": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["1", "2"]), (SchedulerUnavailable,)),
-    "signal": (lambda result: DIALECT.parse_control(Action.SIGNAL, result, ["1", "2"]), (SchedulerUnavailable,)),
-    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
-}
-
-
-@pytest.mark.parametrize("name", PARSERS)
-@given(result=results)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
-    parse, errors = PARSERS[name]
-    with contextlib.suppress(*errors):
-        parse(result)
+test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1", "2"], described()), results)
 
 
 @given(
@@ -232,38 +212,26 @@ def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
     ),
     st.sampled_from(["INACTIVE", "RUN", "SCHED", "DEPEND", "", "NEW"]),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(150)
 def test_values_of_any_kind(fields: dict[str, Any], state: str) -> None:
     job = {"t_depend": 1.0, "id": 7, "state": state, "exception": {"occurred": False}, **fields}
     text = json.dumps({"jobs": [job]}).encode()
     DIALECT.parse_query(Result(argv=("flux", "jobs", "7"), returncode=0, stdout=text))
 
 
-@given(text=damaged(LINES))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_damage_costs_only_what_it_touches(text: bytes) -> None:
-    with contextlib.suppress(SchedulerUnavailable):
-        answer = DIALECT.parse_query(Result(argv=("flux", "jobs", *ROWS), returncode=0, stdout=text))
-        for row in answer.rows:
-            assert row == ROWS.get(row.native_id)
+def queue(text: bytes) -> Answer:
+    return DIALECT.parse_query(Result(argv=("flux", "jobs", *ROWS), returncode=0, stdout=text))
 
 
-@given(st.integers(0, len(TEXT.rstrip()) - 1))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_truncated_answers(end: int) -> None:
-    with contextlib.suppress(SchedulerUnavailable):
-        answer = DIALECT.parse_query(Result(argv=("flux", "jobs", *ROWS), returncode=0, stdout=TEXT[:end].encode()))
-        assert not answer.complete
-        assert all(row == ROWS[row.native_id] for row in answer.rows)
+test_damage_costs_only_what_it_touches = damage_costs_only_what_it_touches(queue, LINES, ROWS)
+test_truncated_answers = truncated_is_not_whole(queue, TEXT.encode(), len(TEXT.rstrip()), ROWS)
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
 
 def submit(**fields: Any) -> tuple[str, ...]:
-    submission = described(**fields)
-    DIALECT.check(submission.description, kind=submission.kind, tasks=len(submission.indices) or 1, max_running=None)
-    command = DIALECT.submit_command(submission, f"{FOLDER}/run.sh")
+    command = command_for(DIALECT, described(**fields))
     assert command.argv[-1] == f"{FOLDER}/run.sh"
     assert command.argv[:2] == ("flux", "submit")
     return command.argv[2:-1]
@@ -273,32 +241,28 @@ def always(name: str = "true") -> tuple[str, ...]:
     return (f"--job-name={name}", f"--cwd={FOLDER}", "--env=-*", "--output=/dev/null", "--error=/dev/null")
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({}, (*always(), "-n1", "-c1")),
-        ({"resources": Resources(processes=2, cores=3, gpus=1)}, (*always(), "-n1", "-c6", "-g2")),
-        ({"resources": Resources(exclusive=True)}, (*always(), "-N1", "--exclusive", "-n1", "-c1")),
-        ({"limits": Limits(walltime_s=90.5)}, (*always(), "-n1", "-c1", "--time-limit=90.500s")),
-        ({"queue": "batch", "account": "bank1"}, (*always(), "-n1", "-c1", "--queue=batch", "--bank=bank1")),
-        ({"hold": True}, (*always(), "-n1", "-c1", "--urgency=0")),
-        ({"priority": -5}, (*always(), "-n1", "-c1", "--urgency=11")),
-        ({"begin_at": 1795147414.5}, (*always(), "-n1", "-c1", "--dependency=begin-time:1795147414.5")),
-        (
-            {"after": (("48", "success"), ("50", "any"))},
-            (*always(), "-n1", "-c1", "--dependency=afterok:48", "--dependency=afterany:50"),
-        ),
-        (
-            {"kind": Kind.ARRAY, "indices": (0, 1, 2, 7)},
-            (*always(), "-n1", "-c1", "--cc=0-2,7", f"--env=JOBYARD_FLUX_ARRAY={TOKEN}"),
-        ),
-        ({"native": ("--setattr=user.k=v", "-x")}, ("--setattr=user.k=v", "-x", *always(), "-n1", "-c1")),
-        ({"attributes": {"flux.requires": "host:a", "pbs.l": "x"}}, ("--requires=host:a", *always(), "-n1", "-c1")),
-        ({"name": 'na {id} "q"\n'}, (*always('na _id_ "q"_'), "-n1", "-c1")),
-    ],
+test_submissions = tells(
+    submit,
+    ({}, (*always(), "-n1", "-c1")),
+    ({"resources": Resources(processes=2, cores=3, gpus=1)}, (*always(), "-n1", "-c6", "-g2")),
+    ({"resources": Resources(exclusive=True)}, (*always(), "-N1", "--exclusive", "-n1", "-c1")),
+    ({"limits": Limits(walltime_s=90.5)}, (*always(), "-n1", "-c1", "--time-limit=90.500s")),
+    ({"queue": "batch", "account": "bank1"}, (*always(), "-n1", "-c1", "--queue=batch", "--bank=bank1")),
+    ({"hold": True}, (*always(), "-n1", "-c1", "--urgency=0")),
+    ({"priority": -5}, (*always(), "-n1", "-c1", "--urgency=11")),
+    ({"begin_at": 1795147414.5}, (*always(), "-n1", "-c1", "--dependency=begin-time:1795147414.5")),
+    (
+        {"after": (("48", "success"), ("50", "any"))},
+        (*always(), "-n1", "-c1", "--dependency=afterok:48", "--dependency=afterany:50"),
+    ),
+    (
+        {"kind": Kind.ARRAY, "indices": (0, 1, 2, 7)},
+        (*always(), "-n1", "-c1", "--cc=0-2,7", f"--env=JOBYARD_FLUX_ARRAY={TOKEN}"),
+    ),
+    ({"native": ("--setattr=user.k=v", "-x")}, ("--setattr=user.k=v", "-x", *always(), "-n1", "-c1")),
+    ({"attributes": {"flux.requires": "host:a", "pbs.l": "x"}}, ("--requires=host:a", *always(), "-n1", "-c1")),
+    ({"name": 'na {id} "q"\n'}, (*always('na _id_ "q"_'), "-n1", "-c1")),
 )
-def test_submissions(fields: dict[str, Any], words: tuple[str, ...]) -> None:
-    assert submit(**fields) == words
 
 
 def test_after_an_array() -> None:
@@ -310,26 +274,21 @@ def test_after_an_array() -> None:
         assert subprocess.run(["/bin/sh", "-n", "-c", script], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("field", "fields"),
-    [
-        ("queue", {"queue": "a b"}),
-        ("account", {"account": "-x"}),
-        ("priority", {"priority": 16}),
-        ("priority", {"priority": 3, "hold": True}),
-        ("native", {"native": ("--cc=1-3",)}),
-        ("native", {"native": ("--time=5",)}),
-        ("native", {"native": ("-N2",)}),
-        ("native", {"native": ("--setattr=a=b", "./run")}),
-        ("native", {"native": ("--", "./run")}),
-        ("flux.output", {"attributes": {"flux.output": "/x"}}),
-        ("flux.A", {"attributes": {"flux.A": "x"}}),
-    ],
+test_what_is_refused = refuses(
+    "flux",
+    submit,
+    ("queue", {"queue": "a b"}),
+    ("account", {"account": "-x"}),
+    ("priority", {"priority": 16}),
+    ("priority", {"priority": 3, "hold": True}),
+    ("native", {"native": ("--cc=1-3",)}),
+    ("native", {"native": ("--time=5",)}),
+    ("native", {"native": ("-N2",)}),
+    ("native", {"native": ("--setattr=a=b", "./run")}),
+    ("native", {"native": ("--", "./run")}),
+    ("flux.output", {"attributes": {"flux.output": "/x"}}),
+    ("flux.A", {"attributes": {"flux.A": "x"}}),
 )
-def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
-    with pytest.raises(InvalidJob) as caught:
-        submit(**fields)
-    assert caught.value.field == field
 
 
 def test_several_nodes_are_refused() -> None:
@@ -340,9 +299,7 @@ def test_several_nodes_are_refused() -> None:
 def test_questions_and_control() -> None:
     assert DIALECT.query_command(["15", "ƒD1D5jb5", "-h", "$(id)"]).argv == ("flux", "jobs", "--json", "15")
     assert DIALECT.query_command(["no id"]).argv == DIALECT.list_command().argv == ("flux", "jobs", "--json", "-a", "-c", "0")
-    ids = [f"{n}" for n in range(1, 701)]
-    for action in DIALECT.capabilities.actions:
-        assert [len(concerned) for _, concerned in DIALECT.control_commands(action, ids, signal=10)] == [500, 200]
+    check_acts_on_many(DIALECT, [500, 200])
     (command,) = DIALECT.control_commands(Action.SUSPEND, ["7"], signal=None)
     assert command[0].argv[-3:] == ("kill", "SIGSTOP", "7")
 

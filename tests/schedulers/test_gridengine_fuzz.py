@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobyard.errors import JobyardError, SchedulerUnavailable, SubmitError
-from jobyard.job import JobDescription
-from jobyard.schedulers.base import Action, Answer, Kind, Result, Row, Submission
+from jobyard.errors import JobyardError, SchedulerUnavailable
+from jobyard.schedulers.base import Action, Answer, Result, Row
 from jobyard.schedulers.gridengine import GridEngineDialect
 from jobyard.schedulers.gridengine.queue import state_of, task_numbers
+from schedulers.dialect_suite import ARRAY, SINGLE, Parser, parsers
 from schedulers.gridengine_samples import index, sample
 
 DIALECT = GridEngineDialect()
-SUBMISSION = Submission(token="a" * 32, folder="/w", description=JobDescription(argv=("x",)))
-ARRAY = Submission(token="b" * 32, folder="/w", description=JobDescription(argv=("x",)), kind=Kind.ARRAY, indices=(2, 4))
 NAMES = sorted(index())
 
 
-def control(action: Action, result: Result) -> object:
-    """The answer to a control of three jobs."""
-    return DIALECT.parse_control(action, result, ["1", "2.2", "2.4"])
-
-
-PARSERS: dict[str, Callable[[Result], Any]] = {
-    "query": DIALECT.parse_query,
-    "account": DIALECT.parse_account,
-    "list": DIALECT.parse_list,
-    "submit": lambda result: DIALECT.parse_submit(result, SUBMISSION),
-    "submit-array": lambda result: DIALECT.parse_submit(result, ARRAY),
-    "find": lambda result: DIALECT.parse_find([result], [SUBMISSION, ARRAY]),
-    "find-records": lambda result: DIALECT.parse_find([sample("find-empty"), result], [SUBMISSION, ARRAY]),
-    "limits": DIALECT.parse_limits,
-    "site": DIALECT.parse_site,
-    "version": DIALECT.parse_version,
-    **{f"control-{action}": functools.partial(control, action) for action in Action if action is not Action.SIGNAL},
+PARSERS = parsers(DIALECT, ["1", "2.2", "2.4"], SINGLE, ARRAY) | {
+    "find-records": Parser(lambda result: DIALECT.parse_find([sample("find-empty"), result], [SINGLE, ARRAY])),
+    "site": Parser(DIALECT.parse_site),
 }
 ROUNDS = settings(max_examples=1000 if os.environ.get("FULL") == "1" else 40, deadline=None)
-
-
-def read(name: str, result: Result) -> object:
-    """What the parser makes of it; None for "no answer" and for a refusal."""
-    try:
-        return PARSERS[name](result)
-    except (SchedulerUnavailable, SubmitError):
-        return None
 
 
 @st.composite
@@ -87,20 +60,20 @@ def damaged(draw: st.DrawFn) -> Result:
 @ROUNDS
 @given(result=damaged())
 def test_no_parser_raises_on_damaged_answers(name: str, result: Result) -> None:
-    read(name, result)
+    PARSERS[name].read(result)
 
 
 @pytest.mark.parametrize("name", sorted(PARSERS))
 @ROUNDS
 @given(text=st.binary(max_size=400), code=st.integers(-64, 255))
 def test_no_parser_raises_on_garbage(name: str, text: bytes, code: int) -> None:
-    read(name, Result(argv=("x",), returncode=code, stdout=text, stderr=text[::-1]))
+    PARSERS[name].read(Result(argv=("x",), returncode=code, stdout=text, stderr=text[::-1]))
 
 
 @pytest.mark.parametrize("name", sorted(PARSERS))
 def test_silence_is_no_answer(name: str) -> None:
     """An empty answer of a command that says it did well."""
-    made = read(name, Result(argv=("x",), returncode=0))
+    made = PARSERS[name].read(Result(argv=("x",), returncode=0))
     # qhold and qrls pass over in silence what is as it should be; of others nothing is said of no job.
     if name in ("control-hold", "control-release"):
         assert made == dict.fromkeys(("1", "2.2", "2.4"))

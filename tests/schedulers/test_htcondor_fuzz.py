@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobyard.errors import JobyardError, SchedulerUnavailable, SubmitError
-from jobyard.job import JobDescription
-from jobyard.schedulers.base import Action, Answer, Kind, Result, Row, Submission
+from jobyard.errors import JobyardError
+from jobyard.schedulers.base import Answer, Result, Row
 from jobyard.schedulers.htcondor import HTCondorDialect
 from schedulers.damage import damaged, noise
+from schedulers.dialect_suite import ARRAY, SINGLE, Parser, parsers
 
 DIALECT = HTCondorDialect()
 FOLDER = Path(__file__).resolve().parent.parent.parent / "testbeds" / "htcondor" / "samples-25"
-SINGLE = Submission(token="a" * 32, folder="/w", description=JobDescription(argv=("x",)))
-ARRAY = Submission(token="b" * 32, folder="/w", description=JobDescription(argv=("x",)), kind=Kind.ARRAY, indices=(2, 4))
 ROUNDS = settings(max_examples=1000 if os.environ.get("FULL") == "1" else 60, deadline=None)
 NAMES = sorted(path.stem for path in FOLDER.glob("*.out"))
 LINES = {name: (FOLDER / f"{name}.out").read_bytes().splitlines(keepends=True)[:400] for name in NAMES}
@@ -30,33 +25,16 @@ ALL = sorted({line for lines in LINES.values() for line in lines})
 ALPHABET = b'{}[]",:.0123456789abJob ProcId\n\r\t\x00\x1b\xff\xc3\xa9-+e$()'
 
 
-def control(action: Action, result: Result) -> object:
-    """The answer to a control of three jobs."""
-    return DIALECT.parse_control(action, result, ["1.0", "2.2", "2.4"])
-
-
-PARSERS: dict[str, Callable[[Result], Any]] = {
-    "query": DIALECT.parse_query,
-    "account": DIALECT.parse_account,
-    "list": DIALECT.parse_list,
-    "states": DIALECT.parse_states,
-    "submit": lambda result: DIALECT.parse_submit(result, SINGLE),
-    "submit-array": lambda result: DIALECT.parse_submit(result, ARRAY),
-    "find": lambda result: DIALECT.parse_find([result], [SINGLE, ARRAY]),
-    "limits": DIALECT.parse_limits,
-    "version": DIALECT.parse_version,
-    "capabilities": DIALECT.parse_capabilities,
-    "factory": DIALECT.parse_factory,
-    **{f"control-{action}": functools.partial(control, action) for action in Action if action is not Action.SIGNAL},
+PARSERS = parsers(DIALECT, ["1.0", "2.2", "2.4"], SINGLE, ARRAY) | {
+    "states": Parser(DIALECT.parse_states),
+    "capabilities": Parser(DIALECT.parse_capabilities),
+    "factory": Parser(DIALECT.parse_factory),
 }
 
 
 def read(name: str, code: int, out: bytes, err: bytes = b"") -> object:
     """What the parser makes of it; None for "no answer" and for a refusal."""
-    try:
-        return PARSERS[name](Result(argv=("condor_q",), returncode=code, stdout=out, stderr=err))
-    except (SchedulerUnavailable, SubmitError):
-        return None
+    return PARSERS[name].read(Result(argv=("condor_q",), returncode=code, stdout=out, stderr=err))
 
 
 def check(name: str, value: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from jobyard.description import describe
 from jobyard.errors import (
     InvalidContact,
     InvalidJob,
-    JobyardError,
     NoScheduler,
     SchedulerUnavailable,
     SubmitError,
@@ -30,8 +28,8 @@ from jobyard.schedulers.base import Action, Answer, Command, Kind, Result, Submi
 from jobyard.schedulers.checks import check_capabilities
 from jobyard.schedulers.hyperqueue import HyperQueueDialect, open_hyperqueue, room_of
 from schedulers.damage import damaged, noise
+from schedulers.dialect_suite import TOKEN, anything, never_breaks, parsers, truncated_is_none
 
-TOKEN = "0123456789abcdef0123456789abcdef"
 FOLDER = f"/work/jobyard-7/01/{TOKEN}"
 DIALECT = HyperQueueDialect(python="/usr/bin/python3", program="/x/ask.py", room="/state/own", cores=4)
 JOINED = HyperQueueDialect(python="/usr/bin/python3", program="/x/ask.py", room="/state/1f", join="/home/me/.hq-server")
@@ -277,24 +275,20 @@ WHOLE = {"jobs": [job(), job(id="aB3-8", count=4, finished=1, failed={"2": "x"},
 TEXT = json.dumps(WHOLE, indent=1).encode() + b"\n"
 LINES = TEXT.splitlines(keepends=True)
 ROWS = {one.native_id: one for one in DIALECT.parse_query(said(WHOLE)).rows}
-PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
-    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
-    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
-    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
-    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
-    "cancel": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["a-1"]), (SchedulerUnavailable,)),
-    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
-}
+results = anything(
+    "ask",
+    codes=[0, 0, 3, -9],
+    out=st.one_of(noise(LINES, b'{}[]",: jobsidunkown0123456789\n\xff'), damaged(LINES)),
+    err=st.just(b""),
+)
 
 
-@pytest.mark.parametrize("name", PARSERS)
-@given(code=st.sampled_from([0, 0, 3, -9]), out=st.one_of(noise(LINES, b'{}[]",: jobsidunkown0123456789\n\xff'), damaged(LINES)))
-@settings(max_examples=150, deadline=None)
-def test_no_answer_breaks_a_parser(name: str, code: int, out: bytes) -> None:
-    parse, errors = PARSERS[name]
-    with contextlib.suppress(*errors):
-        parse(Result(argv=("ask",), returncode=code, stdout=out))
+def queue(text: bytes) -> Answer:
+    return DIALECT.parse_query(Result(argv=("ask",), returncode=0, stdout=text))
 
+
+test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["a-1"], described()), results, count=150)
+test_a_truncated_answer_is_none = truncated_is_none(queue, TEXT, len(TEXT) - 2)
 
 VALUES = st.one_of(
     st.none(),
@@ -316,19 +310,12 @@ def test_values_of_any_kind(fields: dict[str, Any], count: Any) -> None:
     assert answer.rows[-1].native_id == "aB3-9", "one bad row costs one row"
 
 
-@given(end=st.integers(0, len(TEXT) - 3))
-@settings(max_examples=100, deadline=None)
-def test_a_truncated_answer_is_none(end: int) -> None:
-    with pytest.raises(SchedulerUnavailable):
-        DIALECT.parse_query(Result(argv=("ask",), returncode=0, stdout=TEXT[:end]))
-
-
 @given(text=damaged(LINES))
 @settings(max_examples=150, deadline=None)
 def test_damage_makes_no_jobs_of_others(text: bytes) -> None:
     """Lines may be gone or mixed; what is read is of jobs that were in the answer, or the whole is none."""
     with contextlib.suppress(SchedulerUnavailable):
-        for one in DIALECT.parse_query(Result(argv=("ask",), returncode=0, stdout=text)).rows:
+        for one in queue(text).rows:
             assert one.native_id.partition(".")[0] in {known.partition(".")[0] for known in ROWS}
 
 

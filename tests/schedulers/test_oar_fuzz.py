@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobyard.errors import SchedulerUnavailable, SubmitError
+from jobyard.errors import SchedulerUnavailable
 from jobyard.job import JobState
-from jobyard.schedulers.base import Action, Answer, Result
-from schedulers.damage import FOREIGN, damaged, noise
+from jobyard.schedulers.base import Answer, Result
+from schedulers.damage import damaged, hurt_once, noise
+from schedulers.dialect_suite import Parser, anything, never_breaks, parsers
 from schedulers.oar_samples import ARRAY, DIALECT, IN_FOLDER, SINGLE, names, sample
 
 SAMPLES = names()
@@ -21,22 +20,7 @@ TABLES = [name for name in SAMPLES if sample(name).argv[:3] == ("oarstat", "-f",
 ROUNDS = settings(max_examples=60, deadline=None)
 
 
-def read_control(action: Action, result: Result) -> object:
-    return DIALECT.parse_control(action, result, ["18", "22", "999999"])
-
-
-PARSERS: dict[str, Callable[[Result], object]] = {
-    "query": DIALECT.parse_query,
-    "account": DIALECT.parse_account,
-    "list": DIALECT.parse_list,
-    "submit": lambda result: DIALECT.parse_submit(result, SINGLE),
-    "submit-array": lambda result: DIALECT.parse_submit(result, ARRAY),
-    "find": lambda result: DIALECT.parse_find([result], [SINGLE, ARRAY, IN_FOLDER]),
-    "limits": DIALECT.parse_limits,
-    "site": DIALECT.parse_site,
-    "version": DIALECT.parse_version,
-    **{f"control-{action}": partial(read_control, action) for action in sorted(DIALECT.capabilities.actions)},
-}
+PARSERS = parsers(DIALECT, ["18", "22", "999999"], SINGLE, ARRAY, IN_FOLDER) | {"site": Parser(DIALECT.parse_site)}
 OUTPUTS = st.one_of(
     st.sampled_from(SAMPLES).flatmap(lambda one: damaged(sample(one).stdout.splitlines(keepends=True) or [b""])),
     st.sampled_from(SAMPLES).flatmap(lambda one: damaged(sample(one).stderr.splitlines(keepends=True) or [b""])),
@@ -44,17 +28,9 @@ OUTPUTS = st.one_of(
 )
 
 
-@pytest.mark.parametrize("name", PARSERS)
-@ROUNDS
-@given(out=OUTPUTS, err=OUTPUTS, code=st.sampled_from([0, 0, 0, 1, 8, 9, 77, 255, -9]))
-def test_no_parser_raises(name: str, out: bytes, err: bytes, code: int) -> None:
-    result = Result(argv=("oarstat",), returncode=code, stdout=out, stderr=err)
-    try:
-        made = PARSERS[name](result)
-    except (SchedulerUnavailable, SubmitError):
-        return
-    if isinstance(made, Answer):
-        assert not (code and made.complete), "a command that failed has not told all"
+test_no_parser_raises = never_breaks(
+    PARSERS, anything("oarstat", codes=[0, 0, 0, 1, 8, 9, 77, 255, -9], out=OUTPUTS, err=OUTPUTS), codes_tell=True
+)
 
 
 def parsed(data: bytes) -> Answer | None:
@@ -72,21 +48,9 @@ def test_damage_costs_rows_and_changes_none(name: str, data: st.DataObject) -> N
     """A row is as it was, or is not there, and an answer that lost one does not call itself whole."""
     whole = sample(name)
     good = {row.native_id: row for row in DIALECT.parse_query(whole).rows}
-    lines = whole.stdout.splitlines(keepends=True)
-    at, place = data.draw(st.integers(0, len(lines) - 1)), data.draw(st.integers(0, 200))
-    kind = data.draw(st.sampled_from(["cut", "end", "foreign", "twice", "mixed"]))
-    if kind == "cut":  # the line lost its end, as where two writers share a pipe
-        lines[at] = lines[at][:place].rstrip(b"\n") + b"\n"
-    elif kind == "end":  # the output ends there
-        lines[at:] = [lines[at][:place]]
-    elif kind == "foreign":
-        lines.insert(at, data.draw(st.sampled_from(FOREIGN)))
-    elif kind == "twice":
-        lines.insert(at, lines[at])
-    else:
-        lines[at] = lines[at][:place].rstrip(b"\n") + data.draw(st.sampled_from(lines))
-    answer = parsed(b"".join(lines))
-    if answer is None or not b"".join(lines).strip():
+    text = data.draw(hurt_once(whole.stdout.splitlines(keepends=True))).text
+    answer = parsed(text)
+    if answer is None or not text.strip():
         return
     words = {row.native_id: (row.state, row.native_state, row.ended, row.attempt) for row in answer.rows}
     expected = {native_id: (row.state, row.native_state, row.ended, row.attempt) for native_id, row in good.items()}

@@ -2,52 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import subprocess
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from jobyard.errors import (
-    ControlError,
-    InvalidJob,
-    JobyardError,
-    NotPermitted,
-    SchedulerUnavailable,
-    SubmitError,
-    UnknownJob,
-    UnsupportedAttribute,
-    WrongState,
-)
+from jobyard.errors import ControlError, NotPermitted, SchedulerUnavailable, UnknownJob, UnsupportedAttribute, WrongState
 from jobyard.job import By, Cause, JobDescription, JobState, Limits, Resources
-from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row, Submission
+from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.schedulers.pbs import PbsDialect
 from jobyard.transports.local import LocalTransport
+from schedulers.damage import damaged, noise
+from schedulers.dialect_suite import (
+    FOLDER,
+    anything,
+    check_acts_on_many,
+    command_for,
+    described,
+    examples,
+    never_breaks,
+    parsers,
+    refuses,
+    tells,
+)
 from schedulers.recordings import golden, made, names, recording
 
 DIALECT: Dialect = PbsDialect()
-TOKEN = "0123456789abcdef0123456789abcdef"
-FOLDER = f"/scratch/me/jobyard-1000/01/{TOKEN}"
 KINDS = {"qhold": Action.HOLD, "qrls": Action.RELEASE, "qdel": Action.CANCEL, "qsig": Action.SUSPEND}
-
-
-def described(kind: Kind = Kind.SINGLE, indices: tuple[int, ...] = (), **fields: Any) -> Submission:
-    extra = {name: fields.pop(name) for name in ("max_running", "after") if name in fields}
-    return Submission(
-        token=TOKEN,
-        folder=FOLDER,
-        description=JobDescription(argv=("/bin/true",), **fields),
-        kind=kind,
-        indices=indices,
-        **extra,
-    )
 
 
 def as_dsv(result: Result) -> Result:
@@ -249,73 +236,29 @@ LINES = GOOD.stdout.splitlines(keepends=True)
 ROWS = {row.native_id: row for row in DIALECT.parse_account(GOOD).rows}
 SAID = [recording("pbs", name).stderr for name in names("pbs") if name.endswith(".txt")]
 ALPHABET = b"|=\\[].0123456789QRFXE JobId:_\n\t\r\x00\x1b\xff\xc3\xa9stae-"
-FOREIGN = (b"JOBID|STATE\n", b"slurm_load_jobs error\n", b"\n", b"   \n", b"*** maintenance ***\n", b"<html>502</html>\n")
-
-texts = st.one_of(
-    st.binary(max_size=300),
-    st.lists(st.sampled_from([*LINES, *SAID, *FOREIGN]), max_size=10).map(b"".join),
-    st.lists(st.sampled_from(list(ALPHABET)), max_size=200).map(bytes),
+results = anything(
+    "qstat",
+    "-f",
+    ids=[*ROWS, "7[].s", "99"],
+    codes=[0, 0, 0, 35, 153, 1, 162, 255, -9],
+    out=noise([*LINES, *SAID], ALPHABET),
+    err=noise([*LINES, *SAID], ALPHABET),
 )
-results = st.builds(
-    lambda code, out, err, ids: Result(argv=("qstat", "-f", *ids), returncode=code, stdout=out, stderr=err),
-    st.sampled_from([0, 0, 0, 35, 153, 1, 162, 255, -9]),
-    texts,
-    texts,
-    st.lists(st.sampled_from([*ROWS, "7[].s", "99"]), max_size=3),
-)
-PARSERS: dict[str, tuple[Callable[[Result], Any], tuple[type[JobyardError], ...]]] = {
-    "submit": (lambda result: DIALECT.parse_submit(result, described()), (SubmitError, SchedulerUnavailable)),
-    "find": (lambda result: DIALECT.parse_find([result], [described()]), (SchedulerUnavailable,)),
-    "query": (DIALECT.parse_query, (SchedulerUnavailable,)),
-    "account": (DIALECT.parse_account, (SchedulerUnavailable,)),
-    "list": (DIALECT.parse_list, (SchedulerUnavailable,)),
-    "control": (lambda result: DIALECT.parse_control(Action.CANCEL, result, ["1.s", "2[3].s"]), (SchedulerUnavailable,)),
-    "limits": (DIALECT.parse_limits, (SchedulerUnavailable,)),
-    "version": (DIALECT.parse_version, (SchedulerUnavailable,)),
-}
+test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1.s", "2[3].s"], described()), results)
 
 
-@pytest.mark.parametrize("name", PARSERS)
-@given(result=results)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_answer_breaks_a_parser(name: str, result: Result) -> None:
-    parse, errors = PARSERS[name]
-    with contextlib.suppress(*errors):
-        parse(result)
-
-
-@given(data=st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_damage_costs_only_what_it_touches(data: st.DataObject) -> None:
+@given(text=damaged(LINES))
+@examples(100)
+def test_damage_costs_only_what_it_touches(text: bytes) -> None:
     """Lines cut, mixed, doubled, foreign and empty: a row is as it was, or it is not there; no other job's is changed."""
-    lines = list(LINES)
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(lines) - 1))
-        kind = data.draw(st.sampled_from(["cut", "tail", "mixed", "foreign", "empty", "gone"]))
-        place = data.draw(st.integers(0, len(lines[at])))
-        if kind == "cut":
-            lines[at:] = [lines[at][:place]]  # the output ends there
-        elif kind == "tail":
-            lines[at] = lines[at][place:]
-        elif kind == "mixed":
-            other = data.draw(st.integers(0, len(lines) - 1))
-            lines[at] = lines[at][:place] + lines[other]
-        elif kind == "foreign":
-            lines.insert(at, data.draw(st.sampled_from(FOREIGN)))
-        elif kind == "empty":
-            lines.insert(at, b"\n")
-        else:
-            del lines[at]
-        if not lines:
-            break
-    answer = DIALECT.parse_account(Result(argv=GOOD.argv, returncode=0, stdout=b"".join(lines)))
+    answer = DIALECT.parse_account(Result(argv=GOOD.argv, returncode=0, stdout=text))
     for row in answer.rows:
         good = ROWS[row.native_id]
         assert row == good or row == msgspec.structs.replace(good, state=None, ending=None), "as it was, or over and no more"
 
 
 @given(st.integers(0, len(GOOD.stdout)))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(100)
 def test_truncated_answers(end: int) -> None:
     answer = DIALECT.parse_account(Result(argv=("qstat", *ROWS), returncode=0, stdout=GOOD.stdout[:end]))
     whole = GOOD.stdout[:end].count(b"\n")
@@ -328,10 +271,8 @@ def test_truncated_answers(end: int) -> None:
 
 
 def qsub(**fields: Any) -> tuple[str, ...]:
-    submission = described(**fields)
-    DIALECT.check(submission.description, kind=submission.kind, tasks=len(submission.indices) or 1, max_running=None)
-    command = DIALECT.submit_command(submission, f"{FOLDER}/run.sh")
-    assert command.directory == FOLDER, "the token is the last part of the folder in which qsub is run"
+    """The token is the last part of the folder in which qsub is run."""
+    command = command_for(DIALECT, described(**fields))
     assert command.environment == {"TZ": "UTC0"}
     assert command.argv[-1] == f"{FOLDER}/run.sh"
     return command.argv[1:-1]
@@ -340,75 +281,65 @@ def qsub(**fields: Any) -> tuple[str, ...]:
 ALWAYS = ("-N", "true", "-j", "oe", "-o", "/dev/null", "-r", "n")
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({}, ("-m", "n", *ALWAYS)),
-        ({"resources": Resources(cores=4)}, ("-m", "n", *ALWAYS, "-l", "select=1:ncpus=4:mpiprocs=1")),
-        (
-            {"resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=(8 << 30) + 1)},
-            ("-m", "n", *ALWAYS, "-l", "select=2:ncpus=8:mpiprocs=4:ngpus=4:mem=4294967297b", "-l", "place=scatter"),
-        ),
-        ({"resources": Resources(processes=6)}, ("-m", "n", *ALWAYS, "-l", "select=6:ncpus=1:mpiprocs=1")),
-        (
-            {"resources": Resources(exclusive=True)},
-            ("-m", "n", *ALWAYS, "-l", "select=1:ncpus=1:mpiprocs=1", "-l", "place=exclhost"),
-        ),
-        ({"limits": Limits(walltime_s=60.5)}, ("-m", "n", *ALWAYS, "-l", "walltime=61")),
-        ({"begin_at": 1795146660.2}, ("-m", "n", *ALWAYS, "-a", "202611200351.01")),
-        (
-            {"queue": "short", "account": "my project", "priority": -3},
-            ("-m", "n", *ALWAYS, "-q", "short", "-A", "my project", "-p", "-3"),
-        ),
-        ({"reservation": "R12.srv"}, ("-m", "n", *ALWAYS, "-q", "R12.srv")),
-        ({"hold": True, "rerunnable": True}, ("-m", "n", *ALWAYS[:-1], "y", "-h")),
-        ({"email": ("a@b.org", "me"), "email_on": ("begin", "fail")}, ("-m", "ba", "-M", "a@b.org,me", *ALWAYS)),
-        ({"native": ("-l", "software=x", "-mn")}, ("-l", "software=x", "-mn", *ALWAYS)),
-        ({"attributes": {"pbs.P": "proj1", "slurm.qos": "x"}}, ("-m", "n", "-P", "proj1", *ALWAYS)),
-        (
-            {"after": (("48.pbsbed", "success"), ("15[].pbsbed", "failure"), ("50.pbsbed", "any"))},
-            ("-m", "n", *ALWAYS, "-W", "depend=afterok:48.pbsbed,afternotok:15[].pbsbed,afterany:50.pbsbed"),
-        ),
-        ({"kind": Kind.ARRAY, "indices": (3, 4, 9), "max_running": 2}, ("-m", "n", *ALWAYS, "-J", "0-2%2")),
-        ({"kind": Kind.ARRAY, "indices": (7,)}, ("-m", "n", *ALWAYS, "-v", "PBS_ARRAY_INDEX=0")),
-        ({"name": "a b/ü$"}, ("-m", "n", "-N", "a_b____"[:6], *ALWAYS[2:])),
-        ({"name": "-x"}, ("-m", "n", "-N", "_-x", *ALWAYS[2:])),
-        ({"name": "n" * 300}, ("-m", "n", "-N", "n" * 230, *ALWAYS[2:])),
-    ],
+test_submissions = tells(
+    qsub,
+    ({}, ("-m", "n", *ALWAYS)),
+    ({"resources": Resources(cores=4)}, ("-m", "n", *ALWAYS, "-l", "select=1:ncpus=4:mpiprocs=1")),
+    (
+        {"resources": Resources(nodes=2, processes_per_node=4, cores=2, gpus=1, memory_bytes=(8 << 30) + 1)},
+        ("-m", "n", *ALWAYS, "-l", "select=2:ncpus=8:mpiprocs=4:ngpus=4:mem=4294967297b", "-l", "place=scatter"),
+    ),
+    ({"resources": Resources(processes=6)}, ("-m", "n", *ALWAYS, "-l", "select=6:ncpus=1:mpiprocs=1")),
+    (
+        {"resources": Resources(exclusive=True)},
+        ("-m", "n", *ALWAYS, "-l", "select=1:ncpus=1:mpiprocs=1", "-l", "place=exclhost"),
+    ),
+    ({"limits": Limits(walltime_s=60.5)}, ("-m", "n", *ALWAYS, "-l", "walltime=61")),
+    ({"begin_at": 1795146660.2}, ("-m", "n", *ALWAYS, "-a", "202611200351.01")),
+    (
+        {"queue": "short", "account": "my project", "priority": -3},
+        ("-m", "n", *ALWAYS, "-q", "short", "-A", "my project", "-p", "-3"),
+    ),
+    ({"reservation": "R12.srv"}, ("-m", "n", *ALWAYS, "-q", "R12.srv")),
+    ({"hold": True, "rerunnable": True}, ("-m", "n", *ALWAYS[:-1], "y", "-h")),
+    ({"email": ("a@b.org", "me"), "email_on": ("begin", "fail")}, ("-m", "ba", "-M", "a@b.org,me", *ALWAYS)),
+    ({"native": ("-l", "software=x", "-mn")}, ("-l", "software=x", "-mn", *ALWAYS)),
+    ({"attributes": {"pbs.P": "proj1", "slurm.qos": "x"}}, ("-m", "n", "-P", "proj1", *ALWAYS)),
+    (
+        {"after": (("48.pbsbed", "success"), ("15[].pbsbed", "failure"), ("50.pbsbed", "any"))},
+        ("-m", "n", *ALWAYS, "-W", "depend=afterok:48.pbsbed,afternotok:15[].pbsbed,afterany:50.pbsbed"),
+    ),
+    ({"kind": Kind.ARRAY, "indices": (3, 4, 9), "max_running": 2}, ("-m", "n", *ALWAYS, "-J", "0-2%2")),
+    ({"kind": Kind.ARRAY, "indices": (7,)}, ("-m", "n", *ALWAYS, "-v", "PBS_ARRAY_INDEX=0")),
+    ({"name": "a b/ü$"}, ("-m", "n", "-N", "a_b____"[:6], *ALWAYS[2:])),
+    ({"name": "-x"}, ("-m", "n", "-N", "_-x", *ALWAYS[2:])),
+    ({"name": "n" * 300}, ("-m", "n", "-N", "n" * 230, *ALWAYS[2:])),
 )
-def test_submissions(fields: dict[str, Any], words: tuple[str, ...]) -> None:
-    assert qsub(**fields) == words
 
 
-@pytest.mark.parametrize(
-    ("field", "fields"),
-    [
-        ("queue", {"queue": "a b"}),
-        ("queue", {"queue": "-q"}),
-        ("account", {"account": "a|b"}),
-        ("account", {"account": "a\nb"}),
-        ("priority", {"priority": 1024}),
-        ("email", {"email": ("a,b@c",)}),
-        ("email_on", {"email_on": ("begin",)}),
-        ("reservation", {"queue": "q", "reservation": "r"}),
-        ("begin_at", {"begin_at": 1e12}),
-        ("native", {"native": ("-J", "1-3")}),
-        ("native", {"native": ("-VJ1-3",)}),
-        ("native", {"native": ("-W", "block=true")}),
-        ("native", {"native": ("-Wumask=022,depend=afterok:1",)}),
-        ("native", {"native": ("script.sh",)}),
-        ("native", {"native": ("--", "/bin/true")}),
-        ("native", {"native": ("-l",)}),
-        ("pbs.walltime", {"attributes": {"pbs.walltime": "1"}}),
-        ("pbs.o", {"attributes": {"pbs.o": "/x"}}),
-        ("pbs.V", {"attributes": {"pbs.V": "/x"}}),
-    ],
+test_what_is_refused = refuses(
+    "pbs",
+    qsub,
+    ("queue", {"queue": "a b"}),
+    ("queue", {"queue": "-q"}),
+    ("account", {"account": "a|b"}),
+    ("account", {"account": "a\nb"}),
+    ("priority", {"priority": 1024}),
+    ("email", {"email": ("a,b@c",)}),
+    ("email_on", {"email_on": ("begin",)}),
+    ("reservation", {"queue": "q", "reservation": "r"}),
+    ("begin_at", {"begin_at": 1e12}),
+    ("native", {"native": ("-J", "1-3")}),
+    ("native", {"native": ("-VJ1-3",)}),
+    ("native", {"native": ("-W", "block=true")}),
+    ("native", {"native": ("-Wumask=022,depend=afterok:1",)}),
+    ("native", {"native": ("script.sh",)}),
+    ("native", {"native": ("--", "/bin/true")}),
+    ("native", {"native": ("-l",)}),
+    ("pbs.walltime", {"attributes": {"pbs.walltime": "1"}}),
+    ("pbs.o", {"attributes": {"pbs.o": "/x"}}),
+    ("pbs.V", {"attributes": {"pbs.V": "/x"}}),
 )
-def test_what_is_refused(field: str, fields: dict[str, Any]) -> None:
-    with pytest.raises(InvalidJob) as caught:
-        qsub(**fields)
-    assert caught.value.field == field
-    assert "pbs" in str(caught.value)
 
 
 @pytest.mark.parametrize("limits", [Limits(run_time_s=5), Limits(soft_walltime_s=5)])
@@ -430,10 +361,7 @@ def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
 
 
 def test_one_command_acts_on_many() -> None:
-    ids = [f"{n}.s" for n in range(700)]
-    for action in (Action.CANCEL, Action.HOLD, Action.RELEASE, Action.SUSPEND, Action.RESUME):
-        commands = DIALECT.control_commands(action, ids, signal=None)
-        assert [len(concerned) for _, concerned in commands] == [500, 200]
+    check_acts_on_many(DIALECT, [500, 200], ".s")
     (command,) = DIALECT.control_commands(Action.SUSPEND, ["7.s"], signal=None)
     assert command[0].argv == ("qsig", "-s", "STOP", "7.s")
 

@@ -2,68 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobyard.errors import SchedulerUnavailable, SubmitError
-from jobyard.job import JobDescription, JobState
-from jobyard.schedulers.base import Action, Answer, Kind, Result, Row, Submission
+from jobyard.errors import SchedulerUnavailable
+from jobyard.job import JobState
+from jobyard.schedulers.base import Answer, Result, Row
 from jobyard.schedulers.slurm import SlurmDialect
 from jobyard.schedulers.slurm.states import exit_of, said
-from schedulers.damage import FOREIGN, damaged, noise
+from schedulers.damage import FOREIGN, damaged, hurt_once, noise
+from schedulers.dialect_suite import ARRAY, SINGLE, Parser, anything, never_breaks, parsers
 from schedulers.slurm_samples import RELEASES, index, sample
 
 DIALECT = SlurmDialect()
-SINGLE = Submission(token="a1" * 16, folder="/w", description=JobDescription(argv=("x",)))
-ARRAY = Submission(token="b2" * 16, folder="/w", description=JobDescription(argv=("x",)), kind=Kind.ARRAY, indices=(2, 4))
 SAMPLES = [(release, name) for release in RELEASES for name in sorted(index(release))]
 TABLES = [(release, name) for release, name in SAMPLES if name in ("query-early", "query-live", "query-ended", "account")]
 ROUNDS = settings(max_examples=60, deadline=None)
-CODES = st.sampled_from([0, 0, 0, 1, 124, 228, 255, -9])
-
-
-def read_control(action: Action, result: Result) -> object:
-    return DIALECT.parse_control(action, result, ["1", "2_2", "2_4"])
-
-
-PARSERS: dict[str, Callable[[Result], object]] = {
-    "query": DIALECT.parse_query,
-    "account": DIALECT.parse_account,
-    "list": DIALECT.parse_list,
-    "submit": lambda result: DIALECT.parse_submit(result, SINGLE),
-    "submit-array": lambda result: DIALECT.parse_submit(result, ARRAY),
-    "find": lambda result: DIALECT.parse_find([result], [SINGLE, ARRAY]),
-    "limits": DIALECT.parse_limits,
-    "most-jobs": DIALECT.parse_most_jobs,
-    "version": DIALECT.parse_version,
-    **{f"control-{action}": partial(read_control, action) for action in Action},
-}
+PARSERS = parsers(DIALECT, ["1", "2_2", "2_4"], SINGLE, ARRAY) | {"most-jobs": Parser(DIALECT.parse_most_jobs)}
 OUTPUTS = st.one_of(
     st.sampled_from(SAMPLES).flatmap(lambda one: damaged(sample(*one).stdout.splitlines(keepends=True) or [b""])),
     noise([line for one in TABLES[:4] for line in sample(*one).stdout.splitlines(keepends=True)], b"|mark#\n_[]1,:%. ABC"),
 )
 
 
-@pytest.mark.parametrize("name", PARSERS)
-@ROUNDS
-@given(
-    out=OUTPUTS,
-    err=OUTPUTS,
-    code=CODES,
-    argv=st.sampled_from([("squeue",), ("sacct",)]),
-)
-def test_no_parser_raises(name: str, out: bytes, err: bytes, code: int, argv: tuple[str, ...]) -> None:
-    result = Result(argv=argv, returncode=code, stdout=out, stderr=err)
-    try:
-        made = PARSERS[name](result)
-    except (SchedulerUnavailable, SubmitError):
-        return
-    if isinstance(made, Answer):
-        assert not (code and made.complete), "a command that failed has not told all"
+def results(program: str) -> st.SearchStrategy[Result]:
+    return anything(program, codes=[0, 0, 0, 1, 124, 228, 255, -9], out=OUTPUTS, err=OUTPUTS)
+
+
+test_no_parser_raises = never_breaks(PARSERS, st.one_of(results("squeue"), results("sacct")), codes_tell=True)
 
 
 def parsed(name: str, data: bytes) -> Answer | None:
@@ -82,25 +49,14 @@ def test_damage_costs_rows_and_changes_none(release: str, name: str, data: st.Da
     """A row is as it was, or is not there; what is nobody's row hides none."""
     whole = sample(release, name)
     good = {row.native_id: row for row in parsed(name, whole.stdout).rows}  # type: ignore[union-attr]
-    lines = whole.stdout.splitlines(keepends=True)
-    at, place = data.draw(st.integers(0, len(lines) - 1)), data.draw(st.integers(0, 200))
-    kind = data.draw(st.sampled_from(["cut", "end", "foreign", "twice", "mixed"]))
-    if kind == "cut":  # the line lost its end, as where two writers share a pipe
-        lines[at] = lines[at][:place].rstrip(b"\n") + b"\n"
-    elif kind == "end":  # the output ends there
-        lines[at:] = [lines[at][:place]]
-    elif kind == "foreign":
-        lines.insert(at, data.draw(st.sampled_from([one for one in FOREIGN if b"|" not in one])))
-    elif kind == "twice":
-        lines.insert(at, lines[at])
-    else:
-        lines[at] = lines[at][:place].rstrip(b"\n") + data.draw(st.sampled_from(lines))
-    answer = parsed(name, b"".join(lines))
+    no_fields = [one for one in FOREIGN if b"|" not in one]
+    hurt = data.draw(hurt_once(whole.stdout.splitlines(keepends=True), no_fields))
+    answer = parsed(name, hurt.text)
     if answer is None:
         return
     changed = [row for row in answer.rows if row != good.get(row.native_id) and not _less(row, good.get(row.native_id))]
     assert not changed
-    if kind == "foreign" and not _within_a_name(lines, at):
+    if hurt.kind == "foreign" and not _within_a_name(hurt.lines, hurt.at):
         assert answer.complete, "what is nobody's row hides nobody's"
         assert {row.native_id for row in answer.rows} == set(good)
 
