@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import os
 import re
 import signal
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from jobyard.errors import JournalError, SchedulerUnavailable
 from jobyard.job import JobState
-from jobyard.schedulers.local import kernel
+from jobyard.schedulers.local import LocalScheduler, kernel, paths
 from jobyard.schedulers.local.children import signal_sessions
 from jobyard.schedulers.local.memory import resident_by_session
 from local.rig import Rig, eventually
@@ -70,3 +72,32 @@ def test_few_open_files_make_jobs_wait_and_none_fail(state_dir: Path) -> None:
         [sys.executable, "-c", script, str(state_dir)], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
     )
     assert said.stdout == b"set()\n", said
+
+
+@pytest.mark.parametrize("kind", ["below a file", "on no disk"])
+def test_a_state_folder_that_cannot_be_made(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "state" if kind == "below a file" else Path("/proc/jobyard")
+    keeper = LocalScheduler(place, {}).open_keeper(None, lambda updates: None)
+    with pytest.raises(JournalError, match="JOBYARD_STATE_DIR") as told:
+        keeper.states()
+    assert str(place) in str(told.value)
+    keeper.close()
+
+
+def test_a_process_that_can_open_and_start_nothing_is_told_so(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def many(*arguments: Any, **options: Any) -> Any:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_spawn", many)
+        with pytest.raises(SchedulerUnavailable, match="could not be started: Resource temporarily unavailable"):
+            rig.submit(["/bin/true"])
+        patch.setattr(paths, "connect", full)
+        with pytest.raises(SchedulerUnavailable, match="Too many open files"):
+            rig.submit(["/bin/true"])
+    assert rig.run(["/bin/true"]).success
+    assert len(rig.keeper.keys()) == 1

@@ -272,8 +272,18 @@ class Connection:
             except (ConnectionRefusedError, FileNotFoundError, BlockingIOError, ConnectionResetError):
                 if now >= start_at:
                     start_at = now + 1.0
-                    if start_pair(folder, self._options):
-                        continue
+                    try:
+                        if start_pair(folder, self._options):
+                            continue
+                    except OSError as error:  # no process, or no descriptor, is left to us
+                        raise SchedulerUnavailable(
+                            f"the local scheduler at {folder.path} could not be started: {error.strerror or error}; "
+                            "end what you need no more, and try again"
+                        ) from error
+            except OSError as error:
+                raise SchedulerUnavailable(
+                    f"the local scheduler at {folder.path} cannot be reached: {error.strerror or error}"
+                ) from error
             else:
                 try:
                     self._greet(sock)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...errors import NoScheduler
+from ...errors import JournalError, NoScheduler
 
 __all__ = ["StateFolder", "connect", "listen", "state_folder"]
 
@@ -65,9 +65,20 @@ def file_system(path: str) -> str:
 def state_folder(state_dir: Path, *, create: bool) -> StateFolder:
     """The state folder for that state directory: ``local`` in it, or one in /var/tmp where it is on a network file system.
 
-    NoScheduler: the folder is not ours alone, and nothing was touched.
+    NoScheduler: the folder is not ours alone, and nothing was touched. JournalError: it cannot be made or looked at.
     """
-    base = os.path.abspath(state_dir)
+    try:
+        return _state_folder(os.path.abspath(state_dir), create)
+    except OSError as error:
+        at = error.filename if isinstance(error.filename, str) else str(state_dir)
+        raise JournalError(
+            f"the embedded scheduler's state cannot be kept in {state_dir}: {error.strerror or error} ({at}). Make it a folder that "
+            "you can write to, or set JOBYARD_STATE_DIR to another"
+        ) from error
+
+
+def _state_folder(state_dir: str, create: bool) -> StateFolder:
+    base = state_dir
     near = base
     while not os.path.exists(near):
         near = os.path.dirname(near)
@@ -76,7 +87,7 @@ def state_folder(state_dir: Path, *, create: bool) -> StateFolder:
 
         base = f"/var/tmp/jobyard-{os.getuid()}"
         _own(base, create)
-        path = os.path.join(base, hashlib.sha256(os.fsencode(os.path.abspath(state_dir))).hexdigest()[:16])
+        path = os.path.join(base, hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16])
     else:
         if create:
             os.makedirs(base, mode=0o700, exist_ok=True)
