@@ -78,6 +78,7 @@ class Bound:
             if parsed.option("usage") == "accounting" and self.engine.capabilities.accounting and not self.engine.capabilities.push
             else None
         )
+        self._foreign_lock = threading.Lock()  # guards the next three
         self._others: Session | None = None  # where jobs of other sessions are followed, so that ANY and ALL never mean them
         self._jobs: dict[str, Job] = {}
         self._foreign: dict[str, Job] = {}
@@ -188,14 +189,24 @@ class Bound:
         job = self._foreign.get(job_id)
         if job is not None:
             return job
-        if self._others is None:
-            self._others = Session(Contact.parse(self.contact).with_session(None), patience=PATIENCE_S)
+        with self._foreign_lock:
+            if self._others is None:
+                self._others = Session(Contact.parse(self.contact).with_session(None), patience=PATIENCE_S)
+            others = self._others
         try:
-            job = self._others.attach(job_id)
+            job = others.attach(job_id)
         except UnknownJob:
             return None
-        self._foreign[job_id] = job
-        return job
+        with self._foreign_lock:
+            return self._foreign.setdefault(job_id, job)
+
+    def _take_foreign(self, job_id: str) -> bool:
+        """Another session's job is not reaped there; here it can be waited for once, as any other. True for the first who asks."""
+        with self._foreign_lock:
+            first = job_id not in self._foreign_taken
+            self._foreign_taken.add(job_id)
+            self._foreign.pop(job_id, None)
+        return first
 
     def _forget(self, job_id: str) -> None:
         self._jobs.pop(job_id, None)
@@ -246,10 +257,13 @@ class Bound:
             else:
                 self._act(self.engine, [found], action)
         else:
-            foreign = self._attach(job_id)
+            foreign = None if job_id in self._foreign_taken else self._attach(job_id)
             if foreign is None or self._others is None:
                 raise _unknown(job_id)
-            self._act(self._others, [foreign], action)
+            if foreign.state.final:
+                self._refuse_finished(foreign, job_id, action)
+            else:
+                self._act(self._others, [foreign], action)
 
     def _refuse_finished(self, job: Job, job_id: str, action: str) -> None:
         """A finished job: terminating it is harmless until it was reaped, anything else has no job to act on."""
@@ -285,9 +299,8 @@ class Bound:
         if foreign is None:
             raise _unknown(job_id)
         ending = foreign.wait(timeout)
-        # Another session's job is not reaped there; here it can be waited for once, as any other.
-        self._foreign_taken.add(job_id)
-        self._foreign.pop(job_id, None)
+        if not self._take_foreign(job_id):
+            raise _unknown(job_id)
         return _info(job_id, ending)
 
     def _wait_accounted(self, job: Job | None, timeout: float | None) -> JobInfo:
@@ -359,7 +372,8 @@ class Bound:
             self.engine.reap(jobs)
             for job in jobs:
                 self._forget(job.native_id)
-            self._foreign_taken.update(foreign)
+            for job_id in foreign:
+                self._take_foreign(job_id)
 
 
 def _unknown(job_id: str) -> InvalidJobException:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,40 @@ def test_jobs_of_other_sessions(session: Shared, place: Place, folder: Path) -> 
         with pytest.raises(drmaa.InvalidJobException):
             session.wait(job, NOW)  # once, as any other
         assert other.wait(job, PATIENCE_S).exitStatus == 6  # its own session has it still
+
+
+def test_a_job_of_another_session_is_told_once(session: Shared, place: Place, folder: Path) -> None:
+    """Two waiters for one id: one is told, the other gets 18, as for a job of one's own; nothing can be done to it then."""
+    with drmaa.Session.independent(place.contact) as other:
+        jt = other.createJobTemplate()
+        fill(jt, folder, "/bin/sh", "-c", f"while [ ! -e {folder}/go ]; do sleep 0.02; done; exit 4")
+        jobs = [other.runJob(jt), other.runJob(jt)]
+        assert all(session.jobStatus(job) not in ENDED for job in jobs)
+        both, told, refused_with = threading.Barrier(3), [], []
+
+        def wait() -> None:
+            both.wait(PATIENCE_S)
+            try:
+                told.append(session.wait(jobs[0], PATIENCE_S).exitStatus)
+            except drmaa.InvalidJobException as error:
+                refused_with.append(str(error)[:8])
+
+        threads = [threading.Thread(target=wait) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        both.wait(PATIENCE_S)
+        (folder / "go").touch()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        assert (told, refused_with) == ([4], ["code 18:"])
+        session.synchronize(jobs, PATIENCE_S)
+        session.control(jobs[1], TERMINATE)  # it has ended, and was not waited for: harmless
+        for job, actions in ((jobs[0], ACTIONS), (jobs[1], (SUSPEND, RESUME, HOLD, RELEASE))):
+            for action in actions:
+                with pytest.raises(drmaa.InvalidJobException, match=r"^code 18: "):
+                    session.control(job, action)
+        assert session.wait(jobs[1], NOW).exitStatus == 4
+        assert [other.wait(job, PATIENCE_S).exitStatus for job in jobs] == [4, 4]
 
 
 def test_terminate_jobs_of_other_sessions(session: Shared, place: Place, folder: Path) -> None:

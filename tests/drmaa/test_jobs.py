@@ -370,6 +370,20 @@ def test_ids_that_look_like_others(session: Shared, folder: Path) -> None:
     assert session.jobStatus(job) not in ENDED
 
 
+@pytest.mark.skipif(not LOCAL, reason="says how the embedded scheduler writes its ids")
+def test_an_id_is_written_in_one_way(session: Shared, folder: Path) -> None:
+    """What Python reads as the same number is no id: another spelling must not give the ending of the job a second time."""
+    job = session.runJob(template(folder))
+    tasks = session.runBulkJobs(template(folder), 1, 10, 1)
+    session.synchronize([ALL], PATIENCE_S)
+    arabic = "".join(chr(0x660 + int(digit)) for digit in job)
+    for wrong in (f"0{job}", f"+{job}", arabic, tasks[0].replace("_", "_+"), f"{array_of(tasks[0])}_1_0"):
+        with pytest.raises(drmaa.InvalidJobException, match=r"^code 18: "):
+            session.jobStatus(wrong)
+        with pytest.raises(drmaa.InvalidJobException, match=r"^code 18: "):
+            session.wait(wrong, NOW)
+
+
 # Hold -----------------------------------------------------------------------------------------------------------------------
 
 

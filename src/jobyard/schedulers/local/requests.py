@@ -369,7 +369,7 @@ class Requests:
 
     def _by_native_id(self, text: str) -> list[int]:
         head, _, index = text.partition("_")
-        if not head.isdecimal() or len(head) > 18:
+        if not text.isascii() or not head.isdecimal() or head[0] == "0" or len(head) > 18 or not (index or "1").isdecimal():
             return []
         store = self._server.store
         row = (
