@@ -72,8 +72,8 @@ def state_folder(state_dir: Path, *, create: bool) -> StateFolder:
     except OSError as error:
         at = error.filename if isinstance(error.filename, str) else str(state_dir)
         raise JournalError(
-            f"the embedded scheduler's state cannot be kept in {state_dir}: {error.strerror or error} ({at}). Make it a folder that "
-            "you can write to, or set JOBYARD_STATE_DIR to another"
+            f"the embedded scheduler's state cannot be kept in {state_dir}: {error.strerror or error} ({at}). Make it a "
+            "folder that you can write to, or set JOBYARD_STATE_DIR to another"
         ) from error
 
 
