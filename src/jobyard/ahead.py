@@ -1,4 +1,4 @@
-"""The command of a session's next submission, begun while the scheduler's answer to the last one is awaited.
+"""The command of a session's next submission, begun as soon as the scheduler has answered the last one.
 
 Where a program submits one job after the other, what such a command does before it hears of its job (it finds its libraries, and
 reads its configuration) costs nothing then. It says nothing to the scheduler before it is handed its script, and where none comes
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from .errors import JobyardError
-from .schedulers.base import BeginsSubmissions, Begun, Submission
+from .schedulers.base import BeginsSubmissions, Begun, Kind, Submission
 from .script import new_token
 
 __all__ = ["Ahead"]
@@ -66,6 +66,8 @@ class Ahead:
 
     def begin(self, like: Submission) -> None:
         """Begin the next, which will be like this one, where one can be expected."""
+        if like.kind is not Kind.SINGLE:  # who submits many at once does not loop
+            return
         with self._changed:
             if not self._hurried or self._next is not None or self._closed:
                 return

@@ -9,7 +9,6 @@ whoever has the claim runs, so that a job that was withdrawn never does, even if
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import time
@@ -315,12 +314,6 @@ class Submitter:
         submission = msgspec.structs.replace(one.submission, after=(*one.submission.after, (previous, "any")))
         return _Prepared(one.part, submission, {**one.files, **self._scheduler.prepare(submission)}, one.intent)
 
-    def _next(self, one: _Prepared) -> Callable[[], None] | None:
-        """What begins the submission after this one, where that may be like it: whoever submits many at once does not loop."""
-        if self._ahead is None or one.part.kind is not Kind.SINGLE:
-            return None
-        return functools.partial(self._ahead.begin, one.submission)
-
     def close(self) -> None:
         """No more is submitted."""
         if self._ahead is not None:
@@ -332,7 +325,7 @@ class Submitter:
         try:
             try:
                 self._work.create(token, one.files)
-                accepted = self._scheduler.submit(submission) if begun is None else begun.submit(one.files, self._next(one))
+                accepted = self._scheduler.submit(submission) if begun is None else begun.submit(one.files)
             except (SchedulerUnavailable, TransportError) as error:
                 accepted = self._find_out(submission, error)
         except BaseException as error:
@@ -348,6 +341,8 @@ class Submitter:
                 self.unsettled.add(token)
             raise
         try:
+            if begun is not None and self._ahead is not None:
+                self._ahead.begin(submission)  # it finds its libraries while this one is written down
             if self._accept(submission, accepted, one.intent.terms):
                 return accepted
         except BaseException as error:  # the scheduler has it, and the journal does not say so: repair does

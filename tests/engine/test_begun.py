@@ -20,9 +20,8 @@ from jobyard.journal import Journal
 from jobyard.schedulers.base import BeginsSubmissions, Begun, Submission
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.schedulers.slurm import SlurmScheduler
-from jobyard.testing.conformance.support import eventually
-from jobyard.testing.transport_suite import assert_gone
-from jobyard.transports.base import Command, ProgramMissing, Result, Started, StartsCommands, TransportClosed
+from jobyard.testing.polling import assert_gone, eventually
+from jobyard.transports.base import Command, ProgramMissing, StartsCommands, TransportClosed
 from jobyard.transports.local import LocalTransport
 
 # As sbatch does it: what it was told, then the script, and "empty" where none came.
@@ -187,7 +186,7 @@ def test_in_a_loop_the_next_command_is_there_already(session: Session, log: Path
     jobs = [session.submit(["true"], name="same") for _ in range(6)]
     _each_ran_as_it_is(log, jobs)
     assert len({job.native_id for job in jobs}) == 6
-    eventually(lambda: _begun(log) == 7, 60, "one more is there")
+    eventually(lambda: _begun(log) == 7, "one more is there")
     session.close()
     _all_gone(log)
     scheduler = session.scheduler
@@ -209,7 +208,7 @@ def test_what_nobody_comes_for_is_ended(session: Session, log: Path, monkeypatch
     _all_gone(log)
     session.submit(["true"])
     _all_gone(log)
-    eventually(lambda: all(thread.name != "jobyard-ahead" for thread in threading.enumerate()), 60, "its thread ends")
+    eventually(lambda: all(thread.name != "jobyard-ahead" for thread in threading.enumerate()), "its thread ends")
 
 
 @pytest.mark.usefixtures("looping")
@@ -309,7 +308,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_client_that_is_killed_while_one_waits(log: Path) -> None:
     done = subprocess.run([sys.executable, "-c", AHEAD], timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
-    eventually((log / "empty").exists, 60, "it finds its input empty")
+    eventually((log / "empty").exists, "it finds its input empty")
     assert (log / "taken").read_text().count("#!/bin/sh") == 2
     _all_gone(log)
 
@@ -321,20 +320,15 @@ def _cat(script: str = "cat") -> Command:
     return Command(argv=("/bin/sh", "-c", script))
 
 
-def _fed(started: Started, stdin: bytes) -> Result:
-    started.feed(stdin)
-    return started.finish()
-
-
 def test_a_started_command_gets_its_input_later() -> None:
     transport = LocalTransport()
     assert isinstance(transport, StartsCommands)
     started = transport.start(_cat("echo begun; cat; exit 3"))
-    result = _fed(started, b"said later")
+    result = started.finish(b"said later")
     assert (result.returncode, result.stdout) == (3, b"begun\nsaid later")
     started.abandon()
     empty = transport.start(_cat())
-    assert _fed(empty, b"").stdout == b""
+    assert empty.finish(b"").stdout == b""
 
 
 def test_an_abandoned_command_is_ended_and_reads_nothing(tmp_path: Path) -> None:
@@ -350,7 +344,7 @@ def test_an_abandoned_command_is_ended_and_reads_nothing(tmp_path: Path) -> None
 
 def test_a_command_that_reads_nothing_and_ends(tmp_path: Path) -> None:
     started = LocalTransport().start(_cat("exec <&-; echo refused >&2; exit 1"))
-    result = _fed(started, b"x" * 100_000)
+    result = started.finish(b"x" * 100_000)
     assert (result.returncode, result.stderr) == (1, b"refused\n")
 
 
@@ -373,7 +367,7 @@ def test_closing_ends_what_was_started(tmp_path: Path) -> None:
         os.sched_yield()
     transport.close()
     with pytest.raises(TransportClosed):
-        _fed(started, b"late")
+        started.finish(b"late")
     assert_gone(int((tmp_path / "pid").read_text()))
 
 

@@ -7,7 +7,7 @@ a Dialect and a transport.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -188,11 +188,8 @@ class Begun(Protocol):
     def claim(self, submission: Submission) -> bool:
         """Whether what was begun ahead is this submission's command, as it would begin here and now. If not, it is abandoned."""
 
-    def submit(self, files: Mapping[str, bytes], meanwhile: Callable[[], None] | None = None) -> Accepted:
-        """Hand it over, its folder being complete. ``files``: as ``prepare`` made them. Errors as those of ``Scheduler.submit``.
-
-        ``meanwhile`` is called while the scheduler's answer is awaited.
-        """
+    def submit(self, files: Mapping[str, bytes]) -> Accepted:
+        """Hand it over, its folder being complete. ``files``: as ``prepare`` made them. Errors as those of ``Scheduler.submit``."""
 
     def abandon(self) -> None:
         """Let it not be: the scheduler never hears of it. Nothing where it was handed over."""

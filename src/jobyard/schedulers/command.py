@@ -260,19 +260,10 @@ class CommandScheduler:
         except CommandTimeout as error:
             raise SchedulerUnavailable(f"{self.name} did not answer: {error}{_shown_output(error.result)}") from error
 
-    def finished(
-        self, started: Started, files: Mapping[str, bytes], submission: Submission, meanwhile: Callable[[], None] | None
-    ) -> Accepted:
+    def finished(self, started: Started, files: Mapping[str, bytes], submission: Submission) -> Accepted:
         """The answer to a submission that was begun."""
         with self._told():
-            try:
-                started.feed(files["run.sh"])
-                if meanwhile is not None:
-                    meanwhile()
-            except BaseException:  # Ctrl-C: as one that comes while it ends
-                started.abandon()
-                raise
-            result = started.finish()
+            result = started.finish(files["run.sh"])
         return self._accepted(result, submission)
 
     def _read(self, result: Result, parse: Callable[[], T]) -> T:
@@ -312,10 +303,10 @@ class _Begun:
             self.abandon()
         return self._gate is not None
 
-    def submit(self, files: Mapping[str, bytes], meanwhile: Callable[[], None] | None = None) -> Accepted:
+    def submit(self, files: Mapping[str, bytes]) -> Accepted:
         self._over = True
         try:
-            return self._scheduler.finished(self._started, files, self._submission, meanwhile)
+            return self._scheduler.finished(self._started, files, self._submission)
         finally:
             if self._gate is not None:
                 self._gate.give()

@@ -240,14 +240,11 @@ class Started(Protocol):
     def current(self) -> bool:
         """Whether it would begin now as it did: in the same folder, with the same environment, limits and rights."""
 
-    def feed(self, stdin: bytes) -> None:
-        """Give it this, and the end of its input. Its time begins now."""
-
-    def finish(self) -> Result:
-        """Take its answer; errors as those of ``Transport.run``."""
+    def finish(self, stdin: bytes) -> Result:
+        """Give it this, and take its answer. Its time begins now; errors as those of ``Transport.run``."""
 
     def abandon(self) -> None:
-        """End it. Nothing where it is finished."""
+        """End it: it has read nothing, and reads nothing any more. Nothing where it is finished."""
 
 
 @runtime_checkable
@@ -257,7 +254,7 @@ class StartsCommands(Protocol):
     def start(self, command: Command) -> Started:
         """Begin it, with a standard input that stays open and empty; ``command.stdin`` is not looked at.
 
-        Should this process end before ``feed``, the command finds its input empty. Errors as those of ``Transport.run``.
+        Should this process end before ``finish``, the command finds its input empty. Errors as those of ``Transport.run``.
         """
 
 

@@ -55,34 +55,17 @@ def _left_out(without: tuple[str, ...]) -> tuple[frozenset[bytes], tuple[bytes, 
 class _Started:
     """Started of jobyard.transports.base."""
 
-    def __init__(self, transport: LocalTransport, command: Command, process: subprocess.Popen[bytes], began: float) -> None:
-        self._transport, self._command, self._process, self._began = transport, command, process, began
+    def __init__(self, transport: LocalTransport, command: Command, process: subprocess.Popen[bytes]) -> None:
+        self._transport, self._command, self._process = transport, command, process
         self._with = _surroundings()
-        self._rest = b""
         self._over = False
 
     def current(self) -> bool:
         return self._with == _surroundings()
 
-    def feed(self, stdin: bytes) -> None:
-        self._began = time.monotonic()
-        pipe = self._process.stdin
-        assert pipe is not None
-        os.set_blocking(pipe.fileno(), False)
-        try:
-            written = os.write(pipe.fileno(), stdin)
-        except BlockingIOError:
-            written = 0
-        except BrokenPipeError:  # how it ends says whether that matters
-            written = len(stdin)
-        self._rest = stdin[written:]
-        if not self._rest:
-            self._process.stdin = None
-            pipe.close()
-
-    def finish(self) -> Result:
+    def finish(self, stdin: bytes) -> Result:
         self._over = True
-        return self._transport._finish(self._command, self._process, self._rest, self._began)
+        return self._transport._finish(self._command, self._process, stdin, time.monotonic())
 
     def abandon(self) -> None:
         if not self._over:
@@ -143,7 +126,6 @@ class LocalTransport:
 
     def start(self, command: Command) -> _Started:
         """StartsCommands.start."""
-        began = time.monotonic()
         process: subprocess.Popen[bytes] | None = None
         try:
             with interrupted_later():
@@ -151,7 +133,7 @@ class LocalTransport:
             with self._lock:
                 self._running.add(process)
                 _fed.add(process)
-            return _Started(self, command, process, began)
+            return _Started(self, command, process)
         except BaseException:
             if process is not None:
                 self.abandon(process)
