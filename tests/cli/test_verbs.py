@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import jobyard
+from jobyard.testing.polling import eventually
 from jobyard.testing.standin import install
 
 BASE = [sys.executable, "-m", "jobyard"]
@@ -67,14 +68,6 @@ class Shell:
     def until(self, reference: str, state: str) -> None:
         """Wait until a job is in a state; others than final ones cannot be awaited."""
         eventually(lambda: self.data("show", reference)[0]["state"] == state, f"job {reference} did not become {state}")
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Look until it is so, for half a minute at most."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -526,6 +519,38 @@ def test_a_reader_that_has_enough_is_no_error(shell: Shell) -> None:
     assert done.stdout.startswith(b"ID")
     assert done.stderr == b""
     shell("cancel", "--all")
+
+
+def test_a_reader_that_leaves_ends_the_job(shell: Shell) -> None:
+    script = f"{' '.join(BASE)} run -- sh -c 'while echo x; do sleep 0.1; done' | head -n 1"
+    done = subprocess.run(["bash", "-c", script], cwd=shell.folder, capture_output=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == (b"x\n", b"")
+    (job,) = shell.data("ls", "--all")
+    shell("wait", str(job["native_id"]), status=1)
+    assert shell.data("show", str(job["native_id"]))[0]["state"] == "cancelled"
+
+
+def test_output_that_cannot_be_shown_ends_no_job(here: Shell) -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        process = here.start("run", "--", "sh", "-c", "echo kept; sleep 0.2", stdout=full.fileno())
+        _, said = process.communicate(timeout=120)
+    (job,) = here.data("ls", "--all")
+    reference = str(job["native_id"])
+    assert said.startswith(f"jobyard: job {reference} goes on, but its output cannot be shown: No space left on device".encode())
+    assert f"'jobyard logs {reference}'".encode() in said
+    here("wait", reference, status=0)
+    assert here("logs", reference).stdout == b"kept\n"
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams(here: Shell, closed: str) -> None:
+    base = " ".join(BASE)
+    done = subprocess.run(
+        ["bash", "-c", f"{base} run -- sh -c 'echo x; exit 3' {closed}"], cwd=here.folder, check=False, timeout=120
+    )
+    assert done.returncode == 3
+    done = subprocess.run(["bash", "-c", f"{base} ls --all {closed}"], cwd=here.folder, check=False, timeout=120)
+    assert done.returncode == 0
 
 
 def test_completion_knows_the_newest_jobs(shell: Shell) -> None:

@@ -29,8 +29,9 @@ def command(contact: str | None, words: tuple[str, ...], **values: Any) -> int:
     """Run a command as a job, show its output as it comes, and end as it does.
 
     CMD and its arguments are passed on as they are; no shell reads them. Ctrl-C cancels the job; once more, and jobyard goes
-    without waiting for that. The exit status is the job's own, 128+N where signal N ended it, 130 where it was cancelled,
-    and 1, with the reason, where it was cut short or could not run.
+    without waiting for that. The job is cancelled, too, where nobody reads its output any more. The exit status is the job's
+    own, 128+N where signal N ended it, 130 where it was cancelled, and 1, with the reason, where it was cut short or could not
+    run.
     """
     from .endings import exit_status
     from .jobs import open_session, shown_id
@@ -42,6 +43,12 @@ def command(contact: str | None, words: tuple[str, ...], **values: Any) -> int:
             ending = _follow(job, interrupts)
         except KeyboardInterrupt:
             return complain(f"job {shown_id(job)} was told to end, and may not have yet", INTERRUPTED)
+        except BrokenPipeError:  # whoever read its output has enough: a command of the shell's would end of that
+            job.cancel()
+            raise
+        except OSError as error:
+            said = f"job {shown_id(job)} goes on, but its output cannot be shown: {error.strerror or error}"
+            return complain(f"{said}; see 'jobyard logs {shown_id(job)}'", 1)
         job.reap()
         status, needs_saying = exit_status(ending)
         return complain(f"job {shown_id(job)} {ending}", status) if needs_saying else status
