@@ -41,12 +41,25 @@ class Callbacks:
                 return
             self._lanes[lane] = deque([(function, arguments)])
             self._due.append(lane)
-            if self._idle < len(self._due) and len(self._threads) < self._most:
-                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
+            self._see_to_it()
+
+    def nudge(self) -> None:
+        """See whether there can be a thread now for what waits for one."""
+        with self._condition:
+            if self._due and not self._threads:
+                self._see_to_it()
+
+    def _see_to_it(self) -> None:
+        if self._idle < len(self._due) and len(self._threads) < self._most:
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+            try:
                 thread.start()
+            except RuntimeError as error:  # the user has as many as may be: those that are there do it, or a later one
+                _logger.warning("no thread for a callback now: %s", error)
             else:
-                self._condition.notify()
+                self._threads.append(thread)
+        else:
+            self._condition.notify()
 
     def _work(self) -> None:
         while True:

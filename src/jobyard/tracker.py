@@ -128,8 +128,9 @@ class Tracker:
         """Let a thread call ``step`` from now on."""
         with self._lock:
             if self._thread is None and not self._stopped.is_set():
-                self._thread = threading.Thread(target=self._run, name="jobyard-tracker", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="jobyard-tracker", daemon=True)
+                thread.start()  # where there can be none now, the next who waits tries again
+                self._thread = thread
 
     def add(self, keys: Iterable[int]) -> None:
         """Track these newly accepted jobs; the queue is asked soon."""
@@ -212,6 +213,8 @@ class Tracker:
             self._repair(now_s)
             self._ask_queue(now_s)
             self._ask_accounting(now_s)
+            if self._asking and self._pool is not None:
+                self._pool.nudge()
             while self._answers:  # without a pool, commands have answered already
                 self._answers.popleft()()
             return self._until(self._monotonic())

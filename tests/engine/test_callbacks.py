@@ -61,6 +61,24 @@ def test_threads_stay_few_and_start_on_demand() -> None:
     assert threading.active_count() == before
 
 
+def test_no_thread_can_be_started_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user has as many processes as may be: what is to be called waits, and whoever calls is not disturbed."""
+    pool, called = Callbacks(), threading.Semaphore(0)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for lane in range(10):
+            pool.call(lane, called.release)
+        pool.nudge()
+    pool.nudge()
+    for _ in range(10):
+        assert called.acquire(timeout=60)
+    pool.close()
+
+
 def test_what_a_callback_raises_is_logged_and_the_rest_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     pool, done = Callbacks(), threading.Event()
 

@@ -156,7 +156,11 @@ class Connection:
             if self._thread is not None:
                 return
             self._thread = threading.Thread(target=self._lead, name="jobyard-local", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # there can be none now: the next who asks tries again
+                self._thread = None
+                raise
 
     def _lead(self) -> None:
         pid = os.getpid()
