@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from jobyard.node import helper_wire as wire
-from jobyard.testing.conformance.support import eventually
-from jobyard.testing.watch_suite import assert_gone
+from jobyard.testing.polling import assert_gone, eventually
 
 
 class Link:
@@ -64,7 +63,7 @@ def test_a_file_that_is_not_whole_goes_with_the_link(link: Link, tmp_path: Path,
     request: dict[str, Any] = {"op": "write", "path": str(tmp_path / "target"), "mode": 0o600, "size": 1 << 20}
     link.send(wire.REQ, wire.head(request))
     link.send(wire.DATA, b"\x01" + b"x" * 1000)
-    eventually(lambda: [path.stat().st_size for path in tmp_path.iterdir()] == [1000], 60, "it is written")
+    eventually(lambda: [path.stat().st_size for path in tmp_path.iterdir()] == [1000], "it is written")
     link.cut(where)
     assert link.process.wait(60) == 0
     assert os.listdir(tmp_path) == []
@@ -75,7 +74,7 @@ def test_a_command_ends_with_the_link(link: Link, tmp_path: Path, where: str) ->
     script = 'echo $$ > "$1.new"; mv "$1.new" "$1"; exec sleep 600'
     argv = ["/bin/sh", "-c", script, "sh", str(tmp_path / "pid")]
     link.send(wire.REQ, wire.head({"op": "run", "argv": argv, "environment": {}, "stdin": False, "timeout_s": 600, "cap": 1000}))
-    eventually((tmp_path / "pid").exists, 60, "it runs")
+    eventually((tmp_path / "pid").exists, "it runs")
     link.cut(where)
     assert link.process.wait(60) == 0
     assert_gone(int((tmp_path / "pid").read_text()))
