@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from jobyard.job import JobDescription
 from jobyard.schedulers.base import Accepted, Kind, Row, Submission
 from jobyard.schedulers.command import CommandScheduler
+from jobyard.testing.polling import eventually
 from jobyard.testing.standin import Cell
-
-T = TypeVar("T")
 
 
 class Bench:
@@ -54,16 +52,13 @@ class Bench:
 
     def until(self, native_id: str, *words: str) -> Row:
         """The job's row, once its state is one of those words."""
-        return eventually(lambda: row if (row := self.rows()[native_id]).native_state in words else None, f"{native_id} {words}")
 
+        def there() -> Row | None:
+            row = self.rows()[native_id]
+            return row if row.native_state in words else None
 
-def eventually(condition: Callable[[], T | None], what: str, timeout_s: float = 30.0) -> T:
-    """Ask again until there is an answer: for what nobody tells of."""
-    deadline = time.monotonic() + timeout_s
-    while (value := condition()) is None or value is False:
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.005)
-    return value
+        row: Row = eventually(there, f"{native_id} is {' or '.join(words)}")
+        return row
 
 
 def gate(folder: Path, name: str = "gate") -> tuple[str, Callable[[], None]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from base.bench import Bench, eventually, gate
+from base.bench import Bench, gate
 from jobyard.errors import (
     ControlError,
     JobyardError,
@@ -23,6 +23,7 @@ from jobyard.errors import (
 from jobyard.job import JobDescription, JobState
 from jobyard.schedulers.base import Accepted, Action, Answer, Command, Dialect, Kind, Result, Row, Scheduler, SiteLimits, Submission
 from jobyard.schedulers.command import CommandOptions, CommandScheduler
+from jobyard.testing.polling import eventually
 from jobyard.testing.standin import Cell, StandinDialect, standin_scheduler
 from jobyard.transports.base import CommandTimeout, ProgramMissing
 from jobyard.transports.local import LocalTransport

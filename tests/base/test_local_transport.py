@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jobyard.testing.transport_suite import TransportSuite, assert_gone, await_names, run
+from jobyard.testing.polling import assert_gone
+from jobyard.testing.transport_suite import TransportSuite, await_names, run
 from jobyard.testing.watch_suite import WatchSuite
 from jobyard.transports import process as process_module
 from jobyard.transports.base import Command, OutputTooLarge, PathError, Timeouts, TransferTimeout, Transport

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from base.bench import Bench, eventually, gate
+from base.bench import Bench, gate
 from jobyard.errors import NoScheduler, NotPermitted, SubmitError, UnknownJob, UnsupportedAttribute, WrongState
 from jobyard.job import By, Cause, Inherit, JobDescription, JobState, Limits, Resources
 from jobyard.schedulers.base import Action, Kind
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.script import WorkRoot, job_files, new_token
+from jobyard.testing.polling import assert_gone, eventually
 from jobyard.testing.standin import Cell, install, open_standin, standin_scheduler
-from jobyard.testing.transport_suite import assert_gone
 
 PROGRAMS = Path(sys.modules[Cell.__module__].__file__ or "").parent / "programs"
 

@@ -6,13 +6,13 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import drmaa
 from jobyard.fronts import Contact
+from jobyard.testing.polling import eventually
 
 CONTACT = os.environ.get("DRMAA_TEST_CONTACT", "local?slots=8")
 SCHEDULER = Contact.parse(CONTACT).scheduler
@@ -112,13 +112,7 @@ def sleeper(directory: Path, seconds: float = 0.2, **values: Any) -> drmaa.JobTe
 
 def until(what: Callable[[], Any], why: str, patience_s: float = PATIENCE_S) -> Any:
     """The first true answer; what is asked here is told by nobody, so it is asked again and again."""
-    deadline = time.monotonic() + patience_s
-    pause = 0.002
-    while not (answer := what()):
-        assert time.monotonic() < deadline, f"after {patience_s} s not yet: {why}"
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.1)
-    return answer
+    return eventually(what, why, patience_s)
 
 
 def until_state(job: str, *states: str) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from jobyard import journal_store, leases
 from jobyard.errors import JournalError
 from jobyard.job import JobState
 from jobyard.journal import Journal
+from jobyard.testing.polling import eventually
 
 LONG = os.environ.get("FULL") == "1"
 PATHS = f"import sys\nsys.path[:0] = {sys.path!r}\nfrom engine.journaling import *\n"
@@ -45,13 +46,6 @@ def start(program: str, path: Path, *words: object, head: str = "") -> subproces
     return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, bufsize=1)
 
 
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 # Threads -----------------------------------------------------------------------------------------------------------------
 
 
@@ -73,7 +67,7 @@ class Held:
         return self
 
     def wait_for(self, writes: int) -> None:
-        until(lambda: len(self._store._queue) == writes + 1)
+        eventually(lambda: len(self._store._queue) == writes + 1)
 
     def __exit__(self, *_: object) -> None:
         self._go.set()
@@ -396,7 +390,7 @@ def test_the_death_of_an_owner_is_proved_at_once(journal: Journal, path: Path) -
     os.kill(process.pid, signal.SIGSTOP)  # silent, but alive
     assert journal.stale_intents() == []
     process.kill()
-    until(lambda: leases._started(process.pid) == "")  # dead, and not waited for: its id is still taken
+    eventually(lambda: leases._started(process.pid) == "")  # dead, and not waited for: its id is still taken
     assert [one.token for one in journal.stale_intents()] == ["a" * 32]
     assert journal.claim_intent("a" * 32)
     assert journal.acquire("poller")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from jobyard import Job, JobState, Session
 from jobyard.testing import standin
+from jobyard.testing.polling import eventually
 
 
 @pytest.fixture
@@ -23,10 +23,7 @@ def session(yard: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
 
 def look(job: Job, *states: JobState) -> None:
     """Ask for its state until it is one of these."""
-    deadline = time.monotonic() + 60
-    while job.state not in states:
-        assert time.monotonic() < deadline, job.state
-        time.sleep(0.01)
+    eventually(lambda: job.state in states, f"it is {' or '.join(states)}")
 
 
 def test_ends_are_seen_without_asking_the_queue_again(session: Session, tmp_path: Path) -> None:

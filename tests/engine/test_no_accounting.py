@@ -17,7 +17,7 @@ from jobyard.evidence import JobFacts
 from jobyard.job import Source
 from jobyard.schedulers.base import Answer
 from jobyard.testing import jobs, standin
-from jobyard.testing.conformance.support import eventually
+from jobyard.testing.polling import eventually
 from jobyard.tracked import Tracked, observed_by
 
 RUNNING, FAILED, CANCELLED = JobState.RUNNING, JobState.FAILED, JobState.CANCELLED
@@ -131,7 +131,7 @@ def test_jobs_that_are_cut_short_end_where_accounting_is_off(session: tuple[Sess
     opened, cell = session
     running = opened.submit(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"))
     waiting = opened.submit(jobs.succeed(), hold=True)
-    eventually((tmp_path / "begun").exists, 60, "it has begun")
+    eventually((tmp_path / "begun").exists, "it has begun")
     cell.operate("cancel", running.native_id or "", waiting.native_id or "")
     ending = running.wait(60)
     assert (ending.state, ending.cause, ending.signal) == (FAILED, Cause.UNKNOWN, "SIGTERM")
@@ -141,7 +141,7 @@ def test_jobs_that_are_cut_short_end_where_accounting_is_off(session: tuple[Sess
 def test_what_we_cancel_ends_as_cancelled_where_accounting_is_off(session: tuple[Session, standin.Cell], tmp_path: Path) -> None:
     opened, _ = session
     job = opened.submit(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"))
-    eventually((tmp_path / "begun").exists, 60, "it has begun")
+    eventually((tmp_path / "begun").exists, "it has begun")
     job.cancel()
     ending = job.wait(60)
     assert (ending.state, ending.signal) == (CANCELLED, "SIGTERM")

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
-def eventually(true: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
-    """Ask again until it is true."""
-    deadline = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while not (found := true()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        pause.wait(0.02)
-    return found
+from jobyard.testing.polling import eventually
 
 
 def reached(system: Any, app: Any, *states: str, timeout_s: float = 60.0) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gc3.awaiting import ended, eventually, gated, reached, run
+from gc3.awaiting import ended, gated, reached, run
 from gc3.standin_backend import application
 from gc3libs import Application, Run
 from gc3libs.backends._engine import EngineSystem
@@ -21,6 +21,7 @@ from gc3libs.backends.slurm import SlurmLrms
 from gc3libs.exceptions import InvalidType, InvalidValue, LRMSError
 from gc3libs.quantity import GB, Duration, Memory, hours
 from jobyard import Session
+from jobyard.testing.polling import eventually
 from jobyard.testing.standin import Cell
 
 Make = Callable[..., Any]

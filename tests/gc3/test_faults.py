@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from gc3.awaiting import ended, eventually, gated, reached, run
+from gc3.awaiting import ended, gated, reached, run
 from gc3.standin_backend import BulkSystem, StandinSystem, application
 from gc3libs import Run
 from gc3libs.exceptions import LRMSError, LRMSSubmitError, TransportError
+from jobyard.testing.polling import eventually
 from jobyard.testing.standin import Cell
 from jobyard.transports.base import Copy
 

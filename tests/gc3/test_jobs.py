@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gc3.awaiting import ended, eventually, gated, reached, run
+from gc3.awaiting import ended, gated, reached, run
 from gc3.standin_backend import BulkSystem, StandinSystem, application
 from gc3libs import Application, Run
 from gc3libs.exceptions import (
@@ -24,6 +24,7 @@ from gc3libs.exceptions import (
 )
 from gc3libs.quantity import Duration, Memory
 from jobyard import JobState
+from jobyard.testing.polling import eventually
 from jobyard.testing.standin import Cell
 
 Make = Callable[..., Any]

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from gc3.awaiting import asked, ended, eventually, gated, reached, run
+from gc3.awaiting import asked, ended, gated, reached, run
 from gc3.conftest import over_ssh
 from gc3.standin_backend import BulkSystem, StandinSystem, application, resource
 from gc3.test_engine_backends import StandinLrms, made
 from gc3libs import Run
 from gc3libs.backends.transport import SshTransport
 from gc3libs.exceptions import LRMSSubmitError, TransportError
+from jobyard.testing.polling import eventually
 from jobyard.testing.standin import Cell
 
 Make = Callable[..., Any]

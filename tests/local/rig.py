@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,9 @@ from jobyard.keeper import Placed, Update
 from jobyard.schedulers.base import Action
 from jobyard.schedulers.local import LocalScheduler
 from jobyard.schedulers.local.client import LocalKeeper
+from jobyard.testing.polling import LONG_S
 
-__all__ = ["Rig", "eventually"]
-
-LONG_S = 60.0
-
-
-def eventually(done: Callable[[], Any], timeout_s: float = LONG_S) -> Any:
-    """The first true value of ``done()``, looked at again and again: for what cannot be awaited (files, other processes)."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        value = done()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError("it did not happen in time")
-        time.sleep(0.002)
+__all__ = ["Rig"]
 
 
 class Rig:

@@ -19,7 +19,8 @@ from jobyard.schedulers.base import Action
 from jobyard.schedulers.local import kernel
 from jobyard.schedulers.local.children import Child, Children
 from jobyard.schedulers.local.spawner import end_sessions, kill_leftovers
-from local.rig import Rig, eventually
+from jobyard.testing.polling import eventually
+from local.rig import Rig
 
 FOREVER = ["/bin/sleep", "1000"]
 

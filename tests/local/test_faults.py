@@ -19,7 +19,8 @@ from jobyard.job import JobState
 from jobyard.schedulers.local import LocalScheduler, kernel, paths
 from jobyard.schedulers.local.children import signal_sessions
 from jobyard.schedulers.local.memory import resident_by_session
-from local.rig import Rig, eventually
+from jobyard.testing.polling import eventually
+from local.rig import Rig
 
 
 def test_processes_that_are_hidden_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:

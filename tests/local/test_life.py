@@ -23,8 +23,9 @@ from jobyard.schedulers.local import LocalScheduler, kernel, paths, stop
 from jobyard.schedulers.local.jobs import Run
 from jobyard.schedulers.local.recover import is_it
 from jobyard.schedulers.local.store import Store
+from jobyard.testing.polling import eventually
 from local.killing import find_pair
-from local.rig import Rig, eventually
+from local.rig import Rig
 
 FOREVER = ["/bin/sleep", "1000"]
 

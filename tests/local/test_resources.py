@@ -12,7 +12,8 @@ import pytest
 from jobyard.errors import InvalidContact, UnsupportedAttribute
 from jobyard.job import Cause, JobState
 from jobyard.schedulers.base import Action
-from local.rig import Rig, eventually
+from jobyard.testing.polling import eventually
+from local.rig import Rig
 
 FOREVER = ["/bin/sleep", "1000"]
 

@@ -32,8 +32,9 @@ from jobyard.schedulers.local.protocol import DONE
 from jobyard.schedulers.local.requests import Requests
 from jobyard.schedulers.local.ring import END, PID, SPAWNING, Record
 from jobyard.schedulers.local.wire import frame, pack
+from jobyard.testing.polling import eventually
 from local.killing import find_pair
-from local.rig import Rig, eventually
+from local.rig import Rig
 
 FOREVER = ["/bin/sleep", "1000"]
 

@@ -10,7 +10,8 @@ import pytest
 from jobyard.errors import InvalidJob
 from jobyard.job import Cause, JobState, StageIn, StageMode, StageOut
 from jobyard.schedulers.base import Action
-from local.rig import Rig, eventually
+from jobyard.testing.polling import eventually
+from local.rig import Rig
 
 
 def test_scripts_and_launcher(rig: Rig, tmp_path: Path) -> None:

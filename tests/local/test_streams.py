@@ -12,7 +12,8 @@ import pytest
 
 from jobyard.job import Inherit, JobState, Placeholder
 from jobyard.schedulers.base import Action
-from local.rig import Rig, eventually
+from jobyard.testing.polling import eventually
+from local.rig import Rig
 
 HOSTILE = b"".join(bytes([byte]) for byte in range(1, 256))
 DUMP = "import os,sys; sys.stdout.buffer.write(b'\\0'.join(k+b'='+v for k,v in sorted(os.environb.items())))"

@@ -14,7 +14,7 @@ from jobyard.errors import JobyardError, SchedulerUnavailable
 from jobyard.job import Transition
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import jobs, lookalike
-from jobyard.testing.conformance.support import eventually
+from jobyard.testing.polling import eventually
 from jobyard.testing.standin.programs.jobs import ACTIVE
 from lookalikes.areas import on_path
 
@@ -99,7 +99,7 @@ def test_a_job_that_ended_while_the_scheduler_was_away(session: Session, cell: l
     reached(session, job, JobState.RUNNING)
     cell.configure(away=True)
     gate.touch()
-    eventually(lambda: list(cell.jobs().values())[-1][0] not in ACTIVE, 30, "the job has ended")
+    eventually(lambda: list(cell.jobs().values())[-1][0] not in ACTIVE, "the job has ended")
     wait_for_questions(session, 2)
     assert not job.state.final
     cell.configure(away=False)

@@ -7,8 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,6 @@ OLDEST = os.path.expanduser("~/.pyenv/versions/3.6.15/bin/python3")  # where it 
 INTERPRETERS = [THIS, *([OLDEST] if os.path.exists(OLDEST) else [])]
 TRAITS = Traits(native_id_variables=("RIG_ID",), index_variables=("RIG_INDEX",), variables=("RIG_", "RIGGED"))
 NODE = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/root", "USER": "rig", "LOGNAME": "rig", "SHELL": "/bin/sh"}
-
-
-def eventually(what: Callable[[], Any], deadline_s: float = 20.0) -> Any:
-    """Wait for what can only be looked at."""
-    until = time.monotonic() + deadline_s
-    while not (found := what()):
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.005)
-    return found
 
 
 class Placed(msgspec.Struct, frozen=True):

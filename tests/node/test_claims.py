@@ -15,7 +15,8 @@ import pytest
 from jobyard.job import Observation
 from jobyard.node import process
 from jobyard.schedulers.base import Kind
-from node.rig import Rig, eventually, kill_session
+from jobyard.testing.polling import eventually
+from node.rig import Rig, kill_session
 
 RUNS = ["/bin/sh", "-c", "echo $JOBYARD_NATIVE_ID >> runs"]
 

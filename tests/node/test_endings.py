@@ -17,7 +17,8 @@ import pytest
 
 from jobyard.job import Cause, JobState
 from jobyard.schedulers.base import Traits
-from node.rig import NODE, TRAITS, Placed, Rig, Run, eventually, kill_session
+from jobyard.testing.polling import eventually
+from node.rig import NODE, TRAITS, Placed, Rig, Run, kill_session
 
 SIGNALS = ("KILL", "TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "SEGV", "ABRT", "BUS", "FPE", "ILL", "SYS", "PIPE", "XCPU")
 FAULTS = ("SEGV", "ABRT", "BUS", "FPE", "ILL", "SYS", "PIPE")

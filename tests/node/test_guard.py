@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jobyard.job import Cause, Limits
 from jobyard.schedulers.base import Traits
-from node.rig import NODE, Rig, eventually, kill_session
+from jobyard.testing.polling import eventually
+from node.rig import NODE, Rig, kill_session
 
 GUARDED = Traits(native_id_variables=("RIG_ID",), guarded=True)
 

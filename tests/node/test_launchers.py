@@ -21,8 +21,9 @@ from jobyard.launchers import COMMAND, MPI, OPTIONS, Launch, launch_data, launch
 from jobyard.node.launch import hosts_of
 from jobyard.schedulers.base import Capabilities, Kind, Traits
 from jobyard.schedulers.checks import check_capabilities
+from jobyard.testing.polling import eventually
 from node.programs import install, recorded
-from node.rig import Rig, Run, eventually
+from node.rig import Rig, Run
 
 OPEN_MPI_4 = "mpirun (Open MPI) 4.1.4\n\nReport bugs to http://www.open-mpi.org/community/help/"
 OPEN_MPI_5 = "mpirun (Open MPI) 5.0.3"

@@ -10,7 +10,8 @@ import pytest
 
 from jobyard.job import Cause
 from jobyard.schedulers.base import Traits
-from node.rig import Rig, eventually, kill_session
+from jobyard.testing.polling import eventually
+from node.rig import Rig, kill_session
 
 NOTED = ("HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM", "XCPU")
 

@@ -13,7 +13,8 @@ import pytest
 from jobyard.errors import InvalidJob
 from jobyard.job import Cause, JobDescription, StageIn, StageMode, StageOut, StageWhen
 from jobyard.staging import StagingError, clean_up, problem, remove_tree, stage_in, stage_out
-from node.rig import Rig, Run, eventually, kill_session
+from jobyard.testing.polling import eventually
+from node.rig import Rig, Run, kill_session
 
 ODD = os.fsdecode(b"a 'b' \"c\" $d `e`\n*\xff")
 MODES = list(StageMode)

@@ -6,8 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 
 import psij
+from jobyard.testing.polling import eventually
 from psij import InvalidJobException, Job, JobAttributes, JobExecutor, JobSpec, JobState, ResourceSpecV1, SubmitException
 from psij.executors.batch.batch_scheduler_executor import (
     BatchSchedulerExecutor,
@@ -64,10 +63,7 @@ class Queue:
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Wait for something that the queue does in a process of its own, which tells nobody."""
-        end = time.monotonic() + 30
-        while not true():
-            assert time.monotonic() < end, what
-            threading.Event().wait(0.02)
+        eventually(true, what)
 
     def questions(self, count: int) -> None:
         """Wait until it was asked so many times more."""

@@ -24,7 +24,7 @@ from faults.test_kill_client import kill_and_count
 from jobyard import Job, JobState, SchedulerUnavailable, Session
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import jobs
-from jobyard.testing.conformance.support import eventually
+from jobyard.testing.polling import eventually
 
 LIMIT_S = 240.0  # a small job has run within, on a bed that other tests keep busy
 
@@ -101,7 +101,7 @@ def begun(session: Session, tmp_path: Path) -> Job:
     then finds nobody who could report it.
     """
     job = session.submit(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"))
-    eventually((tmp_path / "begun").exists, LIMIT_S, "its command has begun")
+    eventually((tmp_path / "begun").exists, "its command has begun", LIMIT_S)
     reached(session, job, JobState.RUNNING)
     return job
 
@@ -138,7 +138,7 @@ def assert_no_answer_changes_nothing(
     commands.fault(away if kind == "away" else _FAULTS[kind], *commands.programs)
     before = commands.queries()
     since_s = time.monotonic()
-    eventually(lambda: commands.queries() >= before + 3, 150, "it is asked again and again")
+    eventually(lambda: commands.queries() >= before + 3, "it is asked again and again", 150)
     assert time.monotonic() - since_s > silent_s, "each time later"
     assert seen == []
     assert (waiting.state, running.state) == (JobState.HELD, JobState.RUNNING)

@@ -18,7 +18,7 @@ from jobyard import Cause, Job, JobState, Session, SubmitError
 from jobyard.errors import ControlError
 from jobyard.job import By
 from jobyard.testing import jobs
-from jobyard.testing.conformance.support import eventually
+from jobyard.testing.polling import eventually
 from schedulers.between import (
     FAULTS,
     LIMIT_S,
@@ -87,7 +87,7 @@ def test_exit_codes_that_grid_engine_takes_for_its_own(session: Session, code: i
     job = session.submit(jobs.exit_with(code), rerunnable=True)
     ending = job.wait(LIMIT_S)
     assert (ending.exit_code, ending.cause, ending.attempts) == (code, Cause.EXITED, 1)
-    eventually(lambda: not shown(job), LIMIT_S, "Grid Engine lets go of the job")
+    eventually(lambda: not shown(job), "Grid Engine lets go of the job", LIMIT_S)
 
 
 def test_a_job_that_cannot_be_started_is_not_left_in_the_queue(session: Session) -> None:
@@ -110,10 +110,10 @@ def test_somebody_elses_job_in_the_error_state_is_left_alone(session: Session, t
     argv = ["qsub", "-terse", "-b", "y", "-wd", str(tmp_path / "nowhere"), "-o", "/dev/null", "-j", "y", "/bin/true"]
     native_id = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
     try:
-        eventually(lambda: "can't chdir" in told(native_id), LIMIT_S, "it is in the error state")
+        eventually(lambda: "can't chdir" in told(native_id), "it is in the error state", LIMIT_S)
         job = session.attach(native_id)
         reached(session, job, JobState.HELD)
-        eventually(lambda: job.reason and "can't chdir" in job.reason, LIMIT_S, "the reason")
+        eventually(lambda: job.reason and "can't chdir" in job.reason, "the reason", LIMIT_S)
         assert job.by is By.SYSTEM
         assert shown(job)
     finally:
@@ -154,9 +154,9 @@ def test_who_holds_a_job(session: Session, tmp_path: Path) -> None:
     held = session.submit(jobs.succeed(), hold=True)
     both = session.submit(jobs.succeed(), hold=True, after=[(first, "any")])
     for job, by in ((after, By.SYSTEM), (later, By.SYSTEM), (held, By.USER), (both, By.BOTH)):
-        eventually(functools.partial(is_held, job, by), LIMIT_S, f"{job.native_id} is held by {by}")
+        eventually(functools.partial(is_held, job, by), f"{job.native_id} is held by {by}", LIMIT_S)
     both.release()
-    eventually(lambda: both.by is By.SYSTEM, LIMIT_S, "only the other job holds it")
+    eventually(lambda: both.by is By.SYSTEM, "only the other job holds it", LIMIT_S)
     (tmp_path / "gate").touch()
     assert after.wait(LIMIT_S).success
     assert both.wait(LIMIT_S).success
@@ -285,7 +285,7 @@ def test_accounting_that_is_away_for_a_while(commands: Commands, session: Sessio
     commands.fault("echo 'sh: disk full' >&2; exit 2\n", "qacct")
     job = begun(session, tmp_path)
     subprocess.run([real("qdel"), job.native_id or ""], capture_output=True, check=True)
-    eventually(lambda: commands.calls("qacct") >= 2, LIMIT_S, "accounting is asked")
+    eventually(lambda: commands.calls("qacct") >= 2, "accounting is asked", LIMIT_S)
     assert not job.state.final
     commands.clear()
     assert job.wait(LIMIT_S).signal == "SIGKILL"

@@ -19,7 +19,7 @@ from jobyard import Cause, Job, JobState, Session, SubmitError
 from jobyard.errors import ControlError, UnsupportedAttribute, WrongState
 from jobyard.job import By
 from jobyard.testing import jobs
-from jobyard.testing.conformance.support import eventually
+from jobyard.testing.polling import eventually
 from schedulers.between import (
     FAULTS,
     LIMIT_S,
@@ -82,7 +82,7 @@ def test_a_job_that_cannot_be_started_is_not_left_in_the_queue(session: Session)
     assert (ending.state, ending.cause, ending.aborted) == (JobState.FAILED, Cause.SHEPHERD, True)
     assert ending.message.startswith("held ")
     assert "No such file or directory" in ending.message
-    eventually(lambda: not attribute(job, "JobStatus"), LIMIT_S, "it has left the queue")
+    eventually(lambda: not attribute(job, "JobStatus"), "it has left the queue", LIMIT_S)
     other.release()
     assert other.wait(LIMIT_S).success
 
@@ -95,7 +95,7 @@ def test_somebody_elses_held_job_is_left_alone(session: Session, tmp_path: Path)
     try:
         job = session.attach(native_id)
         reached(session, job, JobState.HELD)
-        eventually(lambda: job.reason and "/no/such/program" in job.reason, LIMIT_S, "the reason")
+        eventually(lambda: job.reason and "/no/such/program" in job.reason, "the reason", LIMIT_S)
         assert job.by is By.SYSTEM
         assert attribute(job, "JobStatus") == "5"
     finally:
@@ -121,7 +121,7 @@ def test_a_limit_that_holds_a_job_ends_it(session: Session) -> None:
 def test_a_job_that_is_vacated_runs_no_second_time(session: Session, tmp_path: Path) -> None:
     """HTCondor would run it again; nothing in it forbids that."""
     job = session.submit(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"))
-    eventually((tmp_path / "begun").exists, LIMIT_S, "it has begun")
+    eventually((tmp_path / "begun").exists, "it has begun", LIMIT_S)
     condor("condor_vacate_job", job.native_id or "")
     ending = job.wait(LIMIT_S)
     assert (ending.state, ending.cause, ending.signal, ending.attempts) == (JobState.FAILED, Cause.REQUEUED, "SIGTERM", 1)
@@ -130,9 +130,9 @@ def test_a_job_that_is_vacated_runs_no_second_time(session: Session, tmp_path: P
 
 def test_a_rerunnable_job_that_is_vacated_runs_again(session: Session, tmp_path: Path) -> None:
     job = session.submit(jobs.gated(tmp_path / "gate", 4, begun=tmp_path / "begun"), rerunnable=True)
-    eventually((tmp_path / "begun").exists, LIMIT_S, "it has begun")
+    eventually((tmp_path / "begun").exists, "it has begun", LIMIT_S)
     condor("condor_vacate_job", job.native_id or "")
-    eventually(lambda: len((tmp_path / "begun").read_text().splitlines()) == 2, LIMIT_S, "it has begun again")
+    eventually(lambda: len((tmp_path / "begun").read_text().splitlines()) == 2, "it has begun again", LIMIT_S)
     assert not job.state.final
     (tmp_path / "gate").touch()
     ending = job.wait(LIMIT_S)
@@ -172,11 +172,11 @@ def test_who_holds_a_job_and_why_it_waits(session: Session) -> None:
     both = session.submit(jobs.succeed(), hold=True, begin_at=time.time() + 3600)
     large = session.submit(jobs.succeed(), cores=100_000)
     for job, by in ((later, By.SYSTEM), (held, By.USER), (both, By.BOTH)):
-        eventually(functools.partial(is_held, job, by), LIMIT_S, f"{job.native_id} is held by {by}")
-    eventually(lambda: large.reason, LIMIT_S, "the negotiator's word")
+        eventually(functools.partial(is_held, job, by), f"{job.native_id} is held by {by}", LIMIT_S)
+    eventually(lambda: large.reason, "the negotiator's word", LIMIT_S)
     assert (later.reason or "").startswith("not before ")
     both.release()
-    eventually(lambda: both.by is By.SYSTEM, LIMIT_S, "only the clock holds it")
+    eventually(lambda: both.by is By.SYSTEM, "only the clock holds it", LIMIT_S)
     with pytest.raises(WrongState):
         later.release()
 
@@ -185,7 +185,7 @@ def test_a_job_is_suspended_the_moment_it_begins(session: Session, tmp_path: Pat
     """HTCondor says yes, and forgets it; it is told again."""
     for n in range(4):
         job = session.submit(jobs.gated(tmp_path / f"gate{n}", begun=tmp_path / f"begun{n}"))
-        eventually((tmp_path / f"begun{n}").exists, LIMIT_S, "it has begun")
+        eventually((tmp_path / f"begun{n}").exists, "it has begun", LIMIT_S)
         reached(session, job, JobState.RUNNING)
         job.suspend()
         assert attribute(job, "JobStatus") == "7"
@@ -269,7 +269,7 @@ def test_a_capped_array_waits_outside_the_queue(session: Session, tmp_path: Path
     array = session.submit_array(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"), range(10, 16), max_running=2)
     for task in array[:2]:
         reached(session, task, JobState.RUNNING)
-    eventually(lambda: array[5].reason == "as many run as may at a time", LIMIT_S, "why the last waits")
+    eventually(lambda: array[5].reason == "as many run as may at a time", "why the last waits", LIMIT_S)
     assert [task.state for task in array[2:]] == [JobState.QUEUED] * 4
     with pytest.raises(ControlError, match="not in the queue yet; cancel the whole array"):
         array[3].cancel()
@@ -290,7 +290,7 @@ def test_a_capped_array_is_cancelled_whole(session: Session, tmp_path: Path) -> 
     assert {ending.state for ending in endings} == {JobState.CANCELLED}
     assert [ending.aborted for ending in endings[2:]] == [True] * 28
     factory = ("condor_q", "-factory", array.native_id or "", "-af", "ClusterId")
-    eventually(lambda: not condor(*factory).strip(), LIMIT_S, "no more comes")
+    eventually(lambda: not condor(*factory).strip(), "no more comes", LIMIT_S)
     begun = tmp_path / "begun"
     assert not begun.exists() or len(begun.read_text().splitlines()) <= 2
 
@@ -348,7 +348,7 @@ def test_history_that_is_away_for_a_while(commands: Commands, session: Session, 
     commands.fault("echo 'disk full' >&2; exit 2\n", "condor_history")
     job = begun(session, tmp_path)
     condor("condor_rm", job.native_id or "")
-    eventually(lambda: commands.calls("condor_history") >= 2, LIMIT_S, "history is asked")
+    eventually(lambda: commands.calls("condor_history") >= 2, "history is asked", LIMIT_S)
     assert not job.state.final
     commands.clear()
     ending = job.wait(LIMIT_S)

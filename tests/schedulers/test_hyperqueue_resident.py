@@ -14,8 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from jobyard.schedulers.hyperqueue import ask, room_of, stop
 from jobyard.schedulers.hyperqueue.bindings import Counts, HyperQueueError, Refused, TaskRequest
 from jobyard.schedulers.hyperqueue.records import Entry, Records
 from jobyard.schedulers.hyperqueue.resident import Resident
+from jobyard.testing.polling import eventually
 
 PROGRAM = ask.__file__
 LONG_S = 120.0
@@ -50,14 +50,6 @@ def asked(room: str, question: Mapping[str, Any], *options: str) -> tuple[int, d
     found = json.loads(done.stdout)
     assert isinstance(found, dict)
     return done.returncode, found
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + LONG_S
-    while not (value := condition()):
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-    return value
 
 
 # What it keeps, and answers: with bindings that are played ----------------------------------------------------------
@@ -439,7 +431,7 @@ def test_killed(state: Path, tmp_path: Path) -> None:
         pid = pid_of_first(session, state)
         runs = session.submit(["/bin/sh", "-c", ": > began; exec sleep 600"], directory=tmp_path)
         waits = session.submit(["/bin/sh", "-c", ": > never"], directory=tmp_path)
-        eventually((tmp_path / "began").exists, "it began")
+        eventually((tmp_path / "began").exists, "it began", LONG_S)
         os.kill(pid, signal.SIGKILL)
         ending = runs.wait(timeout=LONG_S)
         assert (ending.state, ending.cause) == (JobState.FAILED, Cause.NODE)
@@ -478,7 +470,7 @@ def test_the_client_goes_and_its_jobs_do_not(state: Path, tmp_path: Path) -> Non
 def test_idle_it_ends_and_leaves_no_process(state: Path) -> None:
     with Session("hyperqueue?cores=1&idle=1") as session:
         assert session.submit(["/bin/true"]).wait(timeout=LONG_S).success
-        eventually(lambda: not ask.held(room_of(state)), "it ends when it is idle")
+        eventually(lambda: not ask.held(room_of(state)), "it ends when it is idle", LONG_S)
         assert not Path(room_of(state), "socket").exists()
         assert session.submit(["/bin/true"]).wait(timeout=LONG_S).success, "and is started again"
 
@@ -488,7 +480,7 @@ def test_it_ends_with_its_room() -> None:
     with private_yard() as folder, Session("hyperqueue?cores=1") as session:
         pid = pid_of_first(session, folder / "state")
         session.submit_all([["/bin/sleep", "600"]] * 2)
-    eventually(lambda: not Path(f"/proc/{pid}").exists(), "nobody could find it any more")
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), "nobody could find it any more", LONG_S)
 
 
 @real
@@ -500,7 +492,7 @@ def test_a_server_is_joined(state: Path, tmp_path: Path) -> None:
             with Session(contact) as session:
                 assert session.submit(["/bin/sh", "-c", "exit 6"]).wait(timeout=LONG_S).exit_code == 6
                 job = session.submit(["/bin/sh", "-c", ": > began; exec sleep 600"], directory=tmp_path, walltime_s=500)
-                eventually((tmp_path / "began").exists, "it began")
+                eventually((tmp_path / "began").exists, "it began", LONG_S)
                 os.kill(asked(room_of(state, directory), {"ask": "about"}, "--join", directory)[1]["pid"], signal.SIGKILL)
                 scheduler = session.scheduler
                 assert isinstance(scheduler, CommandScheduler)

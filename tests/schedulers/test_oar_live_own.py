@@ -17,7 +17,7 @@ from jobyard import Cause, Job, JobState, Session, SubmitError
 from jobyard.errors import InvalidJob, UnsupportedAttribute
 from jobyard.job import After
 from jobyard.testing import jobs
-from jobyard.testing.conformance.support import eventually
+from jobyard.testing.polling import eventually
 from schedulers.between import (
     FAULTS,
     LIMIT_S,
@@ -80,7 +80,7 @@ def preempted(session: Session, tmp_path: Path, **fields: object) -> Job:
     """A besteffort job whose command runs, and a job that wants its place."""
     native = ("-t", "besteffort", "-p", YARD)
     job = session.submit(jobs.gated(tmp_path / "gate", 7, begun=tmp_path / "begun"), native=native, **fields)
-    eventually((tmp_path / "begun").exists, LIMIT_S, "its command has begun")
+    eventually((tmp_path / "begun").exists, "its command has begun", LIMIT_S)
     session.submit(jobs.succeed(), native=("-p", YARD)).wait(LIMIT_S).check()
     return job
 
@@ -88,7 +88,7 @@ def preempted(session: Session, tmp_path: Path, **fields: object) -> Job:
 def test_a_job_that_made_room_is_followed_in_its_next_run(session: Session, tmp_path: Path) -> None:
     """OAR gives that run another id; ours stays, and the first run's end is nobody's."""
     job = preempted(session, tmp_path, rerunnable=True)
-    eventually(lambda: len((tmp_path / "begun").read_text().splitlines()) == 2, LIMIT_S, "it has begun again")
+    eventually(lambda: len((tmp_path / "begun").read_text().splitlines()) == 2, "it has begun again", LIMIT_S)
     reached(session, job, JobState.RUNNING)
     (tmp_path / "gate").touch()
     ending = job.wait(LIMIT_S)
@@ -97,7 +97,7 @@ def test_a_job_that_made_room_is_followed_in_its_next_run(session: Session, tmp_
 
 def test_the_next_run_is_cancelled_by_the_first_ones_id(session: Session, tmp_path: Path) -> None:
     job = preempted(session, tmp_path, rerunnable=True)
-    eventually(lambda: len((tmp_path / "begun").read_text().splitlines()) == 2, LIMIT_S, "it has begun again")
+    eventually(lambda: len((tmp_path / "begun").read_text().splitlines()) == 2, "it has begun again", LIMIT_S)
     job.cancel()
     assert job.wait(LIMIT_S).state is JobState.CANCELLED
 
@@ -150,7 +150,7 @@ def test_a_job_in_a_container(session: Session, tmp_path: Path) -> None:
     """What OAR has for reservations."""
     container = oarsub("-t", "container", "-l", "/nodes=1/core=2,walltime=0:5:0", "sleep 300")
     try:
-        eventually(lambda: "Running" in shown(container), LIMIT_S, "the container runs")
+        eventually(lambda: "Running" in shown(container), "the container runs", LIMIT_S)
         session.submit(jobs.append(tmp_path / "log", "in"), reservation=container, walltime=60).wait(LIMIT_S).check()
     finally:
         subprocess.run(["oardel", container], capture_output=True, check=True)

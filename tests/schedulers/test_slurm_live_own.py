@@ -19,7 +19,7 @@ from jobyard import Cause, JobState, Session
 from jobyard.job import By
 from jobyard.schedulers.slurm import SlurmScheduler
 from jobyard.testing import jobs
-from jobyard.testing.conformance.support import eventually
+from jobyard.testing.polling import eventually
 from schedulers.between import assert_killed_clients_lose_nothing, assert_told_at_once
 from schedulers.live import CONTACT, only_on
 
@@ -82,10 +82,10 @@ def test_a_task_whose_siblings_wait_gets_one_signal(session: Session, yard: Path
     log, gate = yard / "log", yard / "gate"
     script = 'trap "echo USR1 >>$1" USR1; echo ready >>"$1"; while [ ! -e "$2" ]; do /bin/sleep 0.1; done'
     array = session.submit_array(jobs.shell(script, log, gate), [1, 2, 3], max_running=1)
-    eventually(lambda: lines(log), LIMIT_S, "the first task runs")
+    eventually(lambda: lines(log), "the first task runs", LIMIT_S)
     running = next(task for task in array if task.state is JobState.RUNNING or not task.state.waiting)
     running.signal("USR1")
-    eventually(lambda: "USR1" in lines(log), LIMIT_S, "the signal has come")
+    eventually(lambda: "USR1" in lines(log), "the signal has come", LIMIT_S)
     gate.touch()
     running.wait(timeout=LIMIT_S).check()
     assert lines(log).count("USR1") == 1
@@ -95,8 +95,8 @@ def test_a_task_whose_siblings_wait_gets_one_signal(session: Session, yard: Path
 def test_a_task_whose_siblings_wait_is_suspended_alone(session: Session, yard: Path) -> None:
     gate, log = yard / "gate", yard / "log"
     array = session.submit_array(jobs.gated(gate, begun=log), [1, 2, 3, 4], max_running=2)
-    eventually(lambda: len(lines(log)) == 2, LIMIT_S, "two tasks run")
-    eventually(lambda: sum(task.state is JobState.RUNNING for task in array) == 2, LIMIT_S, "two tasks are seen running")
+    eventually(lambda: len(lines(log)) == 2, "two tasks run", LIMIT_S)
+    eventually(lambda: sum(task.state is JobState.RUNNING for task in array) == 2, "two tasks are seen running", LIMIT_S)
     running = [task for task in array if task.state is JobState.RUNNING]
     running[0].suspend()
     assert (running[0].state, running[0].by) == (JobState.SUSPENDED, By.USER)

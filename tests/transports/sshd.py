@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,15 +107,6 @@ def running_sshd(**start: Any) -> Iterator[Sshd]:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def await_true(condition: Any, what: str, timeout_s: float = 60.0) -> Any:
-    """The first true value of what tells nobody when it changes."""
-    end = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < end, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.01)
-    return value
 
 
 def stop_process(pid: int) -> None:

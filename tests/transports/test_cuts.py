@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from jobyard.contact import Contact
 from jobyard.errors import JobyardError, TransportError
 from jobyard.node.helper_wire import ERR, RES
 from jobyard.testing import standin
-from jobyard.testing.transport_suite import assert_gone
+from jobyard.testing.polling import assert_gone, eventually
 from jobyard.transports.base import Command, CommandTimeout
 from jobyard.transports.openssh_errors import HostUnreachable, LinkLost
 from jobyard.transports.openssh_link import Link
-from transports.sshd import Sshd, await_true, children, running_sshd
+from transports.sshd import Sshd, children, running_sshd
 
 CUT = Path(__file__).with_name("cut.py")
 
@@ -82,7 +83,7 @@ def traffic(sshd: Sshd, place: Path, folder: Path) -> tuple[int, int]:
     config, _ = cutting_config(sshd, folder, "up", 1 << 40)
     with Session(contact_of(place, config, folder / "work")) as session:
         assert one_job(session, folder / "runs") is not None
-    await_true((folder / "log").exists, "the proxy ended")
+    eventually((folder / "log").exists, "the proxy ended")
     up, down = (folder / "log").read_text().split()
     return int(up), int(down)
 
@@ -107,11 +108,11 @@ def cut_everywhere(sshd: Sshd, place: Path, cell: standin.Cell, tmp_path: Path, 
             if token is None:
                 refused += 1
                 # the connection breaks once; a host is not tried again within a second
-                token = await_true(lambda session=session: one_job(session, runs), "a submission is accepted")
+                token = eventually(partial(one_job, session, runs), "a submission is accepted")
             accepted.append(token)
         broken += not armed.exists()
     ours = {name: told for name, told in cell.jobs().items() if name not in before}
-    await_true(lambda: not any(cell.jobs()[name][0] in ("PENDING", "RUNNING") for name in ours), "all jobs ended")
+    eventually(lambda: not any(cell.jobs()[name][0] in ("PENDING", "RUNNING") for name in ours), "all jobs ended")
     lines = runs.read_text().split()
     assert sorted(lines) == sorted(accepted), (refused, broken)
     assert broken >= cuts * 0.8, f"only {broken} of {cuts} connections broke"
@@ -208,12 +209,12 @@ def test_a_connection_that_breaks_at_each_step(
         with Session(contact_of(place, sshd.config, tmp_path / f"step{number}")) as session:  # the shepherd is put there anew
             token = one_job(session, runs)
             while token is None:  # a host is not tried again within a second
-                token = await_true(lambda session=session: one_job(session, runs), "a submission is accepted")
+                token = eventually(partial(one_job, session, runs), "a submission is accepted")
             accepted.append(token)
             if steps.broke:
                 broken.append(steps.seen[number])
     ours = {name: told for name, told in cell.jobs().items() if name not in before}
-    await_true(lambda: not any(cell.jobs()[name][0] in ("PENDING", "RUNNING") for name in ours), "all jobs ended")
+    eventually(lambda: not any(cell.jobs()[name][0] in ("PENDING", "RUNNING") for name in ours), "all jobs ended")
     assert sorted(runs.read_text().split()) == sorted(str(token) for token in accepted), (whole, broken)
     assert {"work_open", "work_create", "run"} <= set(broken), broken
     assert len(broken) >= len(numbers) * 0.6, (whole, broken)
@@ -234,12 +235,12 @@ def test_jobs_go_on_where_ssh_is_killed(sshd: Sshd, place: Path, tmp_path: Path)
         job = session.submit(["/bin/sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.02; done; exit 7"])
         states: list[JobState] = []
         watch = session.watch(lambda _job, transition: states.append(transition.state), [job])
-        await_true(lambda: job.state is JobState.RUNNING, "it runs")
+        eventually(lambda: job.state is JobState.RUNNING, "it runs")
         os.kill(ssh_of(session), signal.SIGKILL)
         assert job.state is JobState.RUNNING
         gate.touch()
         assert job.wait(timeout=60).exit_code == 7
-        await_true(lambda: JobState.FAILED in states, "its end is told to who watches, too")
+        eventually(lambda: JobState.FAILED in states, "its end is told to who watches, too")
         watch.close()
     assert states[-1] is JobState.FAILED
     assert states.count(JobState.FAILED) == 1
@@ -251,7 +252,7 @@ def test_silence_changes_no_state(place: Path, tmp_path: Path) -> None:
     with running_sshd() as server, Session(contact_of(place, server.config)) as session:
         job = session.submit(["/bin/sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.02; done"])
         session.watch(lambda _job, _transition: None, [job])
-        await_true(lambda: job.state is JobState.RUNNING, "it runs")
+        eventually(lambda: job.state is JobState.RUNNING, "it runs")
         port = server.port
         server.stop()
         gate.touch()
@@ -314,7 +315,7 @@ def test_what_ran_is_ended_with_the_link_unless_it_must_finish(sshd: Sshd, tmp_p
             thread.join(30)
         assert [type(error) for error in ends] == [LinkLost, LinkLost]
         assert_gone(pids["question"])
-        await_true((tmp_path / "done.submission").exists, "the submission went on")
+        eventually((tmp_path / "done.submission").exists, "the submission went on")
         assert not (tmp_path / "done.question").exists()
         os.killpg(pids["submission"], signal.SIGKILL)
     finally:
@@ -338,7 +339,7 @@ def test_a_killed_client_leaves_nothing_behind(sshd: Sshd, tmp_path: Path) -> No
     client.kill()
     client.wait()
     assert_gone(command)
-    await_true(lambda: not set(sshd.sessions()) - before, "the session ended")
+    eventually(lambda: not set(sshd.sessions()) - before, "the session ended")
 
 
 def test_a_host_that_is_away_is_told_and_tried_again(tmp_path: Path) -> None:
@@ -352,7 +353,7 @@ def test_a_host_that_is_away_is_told_and_tried_again(tmp_path: Path) -> None:
             with pytest.raises(HostUnreachable, match="a moment ago"):
                 transport.stat("/")
             server.start(port=port)
-            await_true(lambda: answers(transport), "it answers")
+            eventually(lambda: answers(transport), "it answers")
         finally:
             transport.close()
 
@@ -394,9 +395,9 @@ def test_who_looks_once_is_told(sshd: Sshd, place: Path, tmp_path: Path) -> None
         job.wait(timeout=60)
         going = session.submit(["/bin/sh", "-c", f"echo > {tmp_path}/ended"])
         contact, token = session.contact, going.token
-        await_true((tmp_path / "ended").exists, "it ran")
+        eventually((tmp_path / "ended").exists, "it ran")
     with Session(contact) as again:
-        await_true(lambda: again.job(token).state is JobState.DONE, "its end is known")
+        eventually(lambda: again.job(token).state is JobState.DONE, "its end is known")
 
 
 def test_ctrl_c_when_the_job_has_begun_already(sshd: Sshd, place: Path, cell: standin.Cell) -> None:
@@ -406,7 +407,7 @@ def test_ctrl_c_when_the_job_has_begun_already(sshd: Sshd, place: Path, cell: st
     with Session(contact_of(place, sshd.config)) as session:
 
         def interrupt() -> None:
-            await_true(runs.exists, "the job has begun")
+            eventually(runs.exists, "the job has begun")
             os.kill(os.getpid(), signal.SIGINT)
 
         thread = threading.Thread(target=interrupt)
@@ -414,7 +415,7 @@ def test_ctrl_c_when_the_job_has_begun_already(sshd: Sshd, place: Path, cell: st
         with pytest.raises(KeyboardInterrupt):
             session.submit(["/bin/sh", "-c", f"echo x >> '{runs}'; exec sleep 1"])
         thread.join()
-        await_true(lambda: bool(session.jobs()), "it is adopted")
+        eventually(lambda: bool(session.jobs()), "it is adopted")
         (job,) = session.jobs()
         assert job.wait(timeout=60).exit_code == 0
     assert runs.read_text() == "x\n"

@@ -18,9 +18,10 @@ from conformance.yards import private_yard
 from gc3libs import Application, Run
 from gc3libs.config import Configuration
 from jobyard.testing import lookalike
+from jobyard.testing.polling import eventually
 from psij.staging import StageOut, StageOutFlags
 from psij_helpers import Told, finished, shell
-from transports.sshd import Sshd, await_true, running_sshd
+from transports.sshd import Sshd, running_sshd
 
 TEXT = """\
 [auth/lab]
@@ -176,7 +177,7 @@ def test_gc3(far: Far, tmp_path: Path) -> None:
     try:
         app = Application(["/bin/sh", "-c", "echo out; exit 7"], [], [], tmp_path, stdout="out.txt", stderr="err.txt")
         resource.submit_job(app)
-        await_true(lambda: resource.update_job_state(app) == Run.State.TERMINATING, "it ends", timeout_s=60.0)
+        eventually(lambda: resource.update_job_state(app) == Run.State.TERMINATING, "it ends")
         assert app.execution.exitcode == 7
         assert app.execution.ssh_remote_folder.startswith(f"{far.folder}/there/")
         resource.get_results(app, tmp_path)

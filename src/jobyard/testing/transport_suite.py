@@ -31,7 +31,8 @@ from ..transports.base import (
     Transport,
     TransportClosed,
 )
-from .watch_suite import HOSTILE, NAMES, WatchSuite, assert_gone, await_names
+from .polling import assert_gone
+from .watch_suite import HOSTILE, NAMES, WatchSuite, await_names
 
 __all__ = ["TransportSuite", "assert_gone", "await_names", "run"]
 

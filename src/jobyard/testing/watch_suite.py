@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from ..transports.base import Appeared, PathMissing, Transport, TransportClosed, Watch
+from .polling import LONG_S
 
-__all__ = ["HOSTILE", "NAMES", "WatchSuite", "assert_gone", "await_names"]
+__all__ = ["HOSTILE", "NAMES", "WatchSuite", "await_names"]
 
 # What must arrive unchanged: each is a word, a variable's value and a file's name.
 HOSTILE = (
@@ -34,7 +35,7 @@ HOSTILE = (
 NAMES = tuple(word for word in HOSTILE if word not in ("", "-n") and len(word) < 200)
 
 
-def await_names(watch: Watch, wanted: set[str], timeout_s: float = 30.0) -> list[Appeared]:
+def await_names(watch: Watch, wanted: set[str], timeout_s: float = LONG_S) -> list[Appeared]:
     """All that the watch tells until these names are among it."""
     found: list[Appeared] = []
     deadline = time.monotonic() + timeout_s
@@ -42,20 +43,6 @@ def await_names(watch: Watch, wanted: set[str], timeout_s: float = 30.0) -> list
         assert time.monotonic() < deadline, f"{wanted - {item.name for item in found}} did not appear within {timeout_s:g} s"
         found += watch.wait(deadline - time.monotonic())
     return found
-
-
-def assert_gone(pid: int, timeout_s: float = 10.0) -> None:
-    """The process ends within that time; a zombie, whose parent is another, has ended."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if state in b"ZX":
-            return
-        assert time.monotonic() < deadline, f"process {pid} goes on"
-        time.sleep(0.01)
 
 
 def _file(path: Path) -> Path:

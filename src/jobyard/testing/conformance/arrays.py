@@ -12,7 +12,8 @@ from jobyard.errors import ControlError, InvalidJob, UnknownJob
 from jobyard.schedulers.base import Action
 
 from .. import jobs
-from .support import Features, assert_control_refused, eventually, finish, open_gate, reach, refuses
+from ..polling import eventually
+from .support import Features, assert_control_refused, finish, open_gate, reach, refuses
 
 
 class Arrays:
@@ -143,7 +144,7 @@ class Arrays:
 
     def test_the_whole_array_is_cancelled(self, session: Session, features: Features, tmp_path: Path) -> None:
         array = session.submit_array(jobs.gated(tmp_path / "gate", begun=tmp_path / "begun"), range(1, 4))
-        eventually((tmp_path / "begun").exists, features.deadline_s, "a task has begun")
+        eventually((tmp_path / "begun").exists, "a task has begun", features.deadline_s)
         array.cancel()
         endings = array.wait(timeout=features.deadline_s + features.cancel_grace_s)
         assert [ending.state for ending in endings] == [JobState.CANCELLED] * 3

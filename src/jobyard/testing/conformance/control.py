@@ -17,7 +17,8 @@ from jobyard.job import By
 from jobyard.schedulers.base import Action
 
 from .. import jobs
-from .support import Features, assert_control_refused, eventually, finish, open_gate, reach, refuses
+from ..polling import eventually
+from .support import Features, assert_control_refused, finish, open_gate, reach, refuses
 
 QUEUED, HELD, RUNNING, SUSPENDED, FINISHED = "queued", "held", "running", "suspended", "finished"
 _STATES = (QUEUED, HELD, RUNNING, SUSPENDED, FINISHED)
@@ -90,7 +91,7 @@ class Scene:
     def _running(self, rerunnable: bool) -> Job:
         job = self._submit(rerunnable=rerunnable)
         reach(self.session, job, JobState.RUNNING, features=self.features)
-        eventually(self.log.exists, self.features.deadline_s, "the command has begun")
+        eventually(self.log.exists, "the command has begun", self.features.deadline_s)
         return job
 
     def _suspended(self, rerunnable: bool) -> Job | None:
@@ -223,7 +224,7 @@ class Control:
                         job.requeue()
                 return len(scene.log.read_text().splitlines()) == 2
 
-            eventually(begun_again, 2 * features.deadline_s + features.cancel_grace_s, "the job has begun again")
+            eventually(begun_again, "the job has begun again", 2 * features.deadline_s + features.cancel_grace_s)
             open_gate(scene.gate)
             ending = finish(job, features, features.deadline_s + features.cancel_grace_s)
             assert ending.success
@@ -244,7 +245,7 @@ class Control:
             return  # the refusal is asserted by test_each_action_in_each_state
         log = tmp_path / "log"
         job = session.submit(jobs.trap(log, ["USR1", "USR2"], code=9))
-        eventually(lambda: log.exists() and log.read_text(), features.deadline_s, "the command is ready")
+        eventually(lambda: log.exists() and log.read_text(), "the command is ready", features.deadline_s)
         job.signal(signal.SIGUSR2)
         assert finish(job, features).exit_code == 9
         assert log.read_text().splitlines() == ["ready", "USR2"]
@@ -262,7 +263,7 @@ class Control:
         job = session.submit(
             jobs.shell('trap "" TERM; echo >"$1"; n=0; while [ $n -lt 1200 ]; do /bin/sleep 0.1; n=$((n+1)); done', ready)
         )
-        eventually(ready.exists, features.deadline_s, "the command has begun")
+        eventually(ready.exists, "the command has begun", features.deadline_s)
         job.cancel()
         ending = finish(job, features, features.deadline_s + 2 * features.cancel_grace_s)
         assert ending.state is JobState.CANCELLED
@@ -274,7 +275,7 @@ class Control:
             'while :; do /bin/sleep 0.05; echo >>"$1"; done & echo $! >"$2"; wait', tmp_path / "ticks", tmp_path / "pid"
         )
         job = session.submit(child)
-        eventually((tmp_path / "ticks").exists, features.deadline_s, "the child has begun")
+        eventually((tmp_path / "ticks").exists, "the child has begun", features.deadline_s)
         job.cancel()
         finish(job, features, features.deadline_s + features.cancel_grace_s)
 
@@ -283,7 +284,7 @@ class Control:
             time.sleep(0.25)
             return (tmp_path / "ticks").stat().st_size == before
 
-        eventually(still, features.deadline_s, "the child has ended")
+        eventually(still, "the child has ended", features.deadline_s)
 
     def test_many_in_one_call(self, session: Session, features: Features, tmp_path: Path) -> None:
         gate = tmp_path / "gate"
@@ -353,7 +354,7 @@ class Control:
         ticks = scene.log
         # Where the cancel reaches the child before the shell, the shell comes to its end by itself: not with 0, as of itself.
         job = session.submit(jobs.shell('( while :; do echo >>"$1"; /bin/sleep 0.05; done ) & wait; exit 9', ticks))
-        eventually(ticks.exists, features.deadline_s, "the child has begun")
+        eventually(ticks.exists, "the child has begun", features.deadline_s)
         reach(session, job, JobState.RUNNING, features=features)
         job.suspend()
         reach(session, job, JobState.SUSPENDED, features=features)
@@ -363,9 +364,9 @@ class Control:
             time.sleep(0.2)
             return ticks.stat().st_size == before
 
-        eventually(still, features.deadline_s, "the child stands still")
+        eventually(still, "the child stands still", features.deadline_s)
         size = ticks.stat().st_size
         job.resume()
-        eventually(lambda: ticks.stat().st_size > size, features.deadline_s, "the child goes on")
+        eventually(lambda: ticks.stat().st_size > size, "the child goes on", features.deadline_s)
         job.cancel()
         assert finish(job, features, features.deadline_s + features.cancel_grace_s).state is JobState.CANCELLED

@@ -16,7 +16,8 @@ from jobyard.errors import JobFailed
 from jobyard.schedulers.base import Action
 
 from .. import jobs
-from .support import Features, eventually, finish, open_gate, reach, refuses
+from ..polling import eventually
+from .support import Features, finish, open_gate, reach, refuses
 
 
 class Endings:
@@ -117,7 +118,7 @@ class Endings:
         job = session.submit(jobs.gated(tmp_path / "gate", begun=begun), **fields)
         if when in ("running", "suspended"):
             reach(session, job, JobState.RUNNING, features=features)
-            eventually(begun.exists, features.deadline_s, "the command has begun")
+            eventually(begun.exists, "the command has begun", features.deadline_s)
         if when == "suspended" and features.can(Action.SUSPEND):
             job.suspend()
             reach(session, job, JobState.SUSPENDED, features=features)

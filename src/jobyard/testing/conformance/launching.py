@@ -15,7 +15,8 @@ from jobyard.job import StageIn, StageMode, StageOut, StageWhen
 from jobyard.schedulers.base import Action
 
 from .. import jobs
-from .support import Features, assert_names, eventually, finish, open_gate, reach, refuses
+from ..polling import eventually
+from .support import Features, assert_names, finish, open_gate, reach, refuses
 
 
 class Launchers:
@@ -94,7 +95,7 @@ class Launchers:
         (tmp_path / "pre.sh").write_text("true\n")
         begun = tmp_path / "begun"
         job = session.submit(jobs.gated(tmp_path / "gate", begun=begun), pre_launch=str(tmp_path / "pre.sh"))
-        eventually(begun.exists, features.deadline_s, "the command has begun")
+        eventually(begun.exists, "the command has begun", features.deadline_s)
         job.cancel()
         assert finish(job, features, features.deadline_s + features.cancel_grace_s).state is JobState.CANCELLED
 
@@ -201,7 +202,7 @@ class Staging:
                 StageOut(source="made", target=str(tmp_path / "succeeded"), when=StageWhen.ON_SUCCESS),
             ],
         )
-        eventually((run / "made").exists, features.deadline_s, "the command has begun")
+        eventually((run / "made").exists, "the command has begun", features.deadline_s)
         job.cancel()
         assert finish(job, features, features.deadline_s + 2 * features.cancel_grace_s).state is JobState.CANCELLED
         assert not (tmp_path / "succeeded").exists()
@@ -263,7 +264,7 @@ class Staging:
         (tmp_path / "source").write_text("x\n")
         begun = tmp_path / "begun"
         job = session.submit(jobs.gated(tmp_path / "gate", begun=begun), directory=run, stage_in=[(tmp_path / "source", "input")])
-        eventually(begun.exists, features.deadline_s, "the command has begun")
+        eventually(begun.exists, "the command has begun", features.deadline_s)
         reach(session, job, JobState.RUNNING, features=features)
         job.suspend()
         reach(session, job, JobState.SUSPENDED, features=features)

@@ -12,7 +12,8 @@ import pytest
 from jobyard import Cause, JobState, Session
 
 from .. import jobs
-from .support import Features, eventually, finish, open_gate, reach, refuses
+from ..polling import eventually
+from .support import Features, finish, open_gate, reach, refuses
 
 
 class Limits:
@@ -241,5 +242,5 @@ class Priority:
         waiting = [session.submit(jobs.append(log, str(n)), **whole) for n in range(5)]
         open_gate(tmp_path / "gate")
         session.wait_all([blocker, *waiting], timeout=6 * features.deadline_s)
-        eventually(log.exists, features.deadline_s, "they ran")
+        eventually(log.exists, "they ran", features.deadline_s)
         assert [line.split()[1] for line in log.read_text().splitlines()] == list("0011223344")

@@ -13,7 +13,8 @@ from jobyard import Job, JobState, Session
 from jobyard.errors import InvalidJob, SubmitError, UnknownJob, WrongState
 
 from .. import jobs
-from .support import Features, client, eventually, finish, open_gate, reach
+from ..polling import eventually
+from .support import Features, client, finish, open_gate, reach
 
 
 class Listing:
@@ -49,8 +50,8 @@ class Listing:
             theirs = other.submit(jobs.gated(tmp_path / "gate"))
             eventually(
                 lambda: {ours.native_id, theirs.native_id} <= set(session.native_ids()),
-                features.deadline_s + features.poll_s,
                 "both are listed",
+                features.deadline_s + features.poll_s,
             )
             open_gate(tmp_path / "gate")
             finish(theirs, features)
@@ -129,7 +130,7 @@ class Litter:
         finish(job, features)
         job.reap()
         token = job.token
-        eventually(lambda: not _left(token), features.deadline_s, f"nothing of {token} is left")
+        eventually(lambda: not _left(token), f"nothing of {token} is left", features.deadline_s)
         assert (tmp_path / "out").exists(), "what was asked for stays"
 
     def test_a_removed_job_leaves_nothing(self, session: Session, features: Features) -> None:
@@ -140,7 +141,7 @@ class Litter:
         assert Path(path).read_text() == "kept\n"
         job.remove()
         assert not Path(path).exists()
-        eventually(lambda: not _left(token), features.deadline_s, f"nothing of {token} is left")
+        eventually(lambda: not _left(token), f"nothing of {token} is left", features.deadline_s)
         assert session.jobs() == []
         with pytest.raises(UnknownJob):
             session.job(token)
@@ -151,7 +152,7 @@ class Litter:
         session.wait_all(many, timeout=features.deadline_s + features.poll_s)
         session.clean()
         assert session.jobs() == []
-        eventually(lambda: set(_count_files()) <= before, features.deadline_s, "no file of the jobs is left")
+        eventually(lambda: set(_count_files()) <= before, "no file of the jobs is left", features.deadline_s)
 
     def test_an_unfinished_job_is_not_removed(self, session: Session, features: Features, tmp_path: Path) -> None:
         done, job = session.submit(jobs.succeed()), session.submit(jobs.gated(tmp_path / "gate"))
@@ -195,7 +196,7 @@ class Cost:
         session.watch(lambda job, _: told.append(job))
         warm = session.submit_all([jobs.succeed()] * 8)
         session.wait_all(warm, timeout=features.deadline_s)
-        eventually(lambda: len(told) >= 8, features.deadline_s, "callbacks have run")
+        eventually(lambda: len(told) >= 8, "callbacks have run", features.deadline_s)
         before = threading.active_count()
         many = session.submit_all([jobs.succeed()] * features.many)
         most = before

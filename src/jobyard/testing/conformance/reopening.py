@@ -15,7 +15,8 @@ from jobyard import JobState, Session
 from jobyard.errors import InvalidContact, JobyardError, SessionClosed, UnknownJob
 
 from .. import jobs
-from .support import Features, client, eventually, finish, open_gate, reach, running_client
+from ..polling import eventually
+from .support import Features, client, finish, open_gate, reach, running_client
 
 _WAIT = """
 with Session(arguments[0]) as session:
@@ -69,7 +70,7 @@ class Reopen:
         """kill -9 of the client costs nothing: its jobs go on, and the next one has all of them."""
         gate, log = tmp_path / "gate", tmp_path / "log"
         with running_client(_SUBMIT, features.contact, str(gate), str(log)) as (process, (contact, tokens)):
-            eventually(lambda: log.exists() and log.read_text(), features.deadline_s, "one has begun")
+            eventually(lambda: log.exists() and log.read_text(), "one has begun", features.deadline_s)
             process.send_signal(signal.SIGKILL)
             process.wait()
         with Session(contact) as other:

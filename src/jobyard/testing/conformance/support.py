@@ -26,7 +26,6 @@ __all__ = [
     "assert_control_refused",
     "assert_names",
     "client",
-    "eventually",
     "finish",
     "open_gate",
     "reach",
@@ -110,18 +109,6 @@ class Features:
     def can(self, action: Action) -> bool:
         """The scheduler knows this action."""
         return action in self.capabilities.actions
-
-
-def eventually(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
-    """Poll for what tells nobody when it happens (a file, another process); the condition's first true value."""
-    end = time.monotonic() + timeout_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            pytest.fail(f"not within {timeout_s:g} s: {what}")
-        time.sleep(0.01)
 
 
 def reach(session: Session, job: Job, *states: JobState, features: Features, timeout_s: float | None = None) -> JobState:
