@@ -7,7 +7,6 @@ import json
 import os
 import re
 import stat
-import statistics
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from jobyard.description import describe
 from jobyard.errors import ConfigurationError
 from jobyard.job import JobDescription, StageIn, StageMode, StageOut, StageWhen, description_from_data
+from jobyard.node.process import publish
 from jobyard.schedulers.base import Kind, Submission, Traits
 from jobyard.script import WorkRoot, batch_script, job_files, new_token, node_files, node_name, render, task_token
 from node.rig import NODE, TRAITS, Rig
@@ -181,7 +181,8 @@ def test_what_costs_milliseconds_is_not_loaded(rig: Rig) -> None:
 
 
 def test_the_cost_of_a_shepherd(one_rig: Rig) -> None:
-    """Against the bare interpreter, in turns: 1.8 times was measured for the first design, and a third more is allowed."""
+    """Against the bare interpreter, in turns: 1.8 times was measured for the first design, and a third more is allowed. The
+    quickest run of each counts, which a loaded machine delays least."""
     bare: list[float] = []
     whole: list[float] = []
     for _ in range(25):
@@ -190,7 +191,7 @@ def test_the_cost_of_a_shepherd(one_rig: Rig) -> None:
             began = time.perf_counter()
             subprocess.run(words, env={**NODE, "RIG_ID": "17"}, check=True)
             taken.append(time.perf_counter() - began)
-    assert statistics.median(whole) < 2.3 * statistics.median(bare)
+    assert min(whole) < 2.3 * min(bare)
 
 
 def test_deploying_again_repairs_and_keeps(one_rig: Rig) -> None:
@@ -243,6 +244,51 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
             root.create(TOKEN, {"a": b"x", "no/such": b"y"})
         assert os.listdir(f"{root.path}/01") == []
         root.create(TOKEN, {"a": b"x"})
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_folder_that_was_not_finished_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(fd: int, data: bytes) -> int:
+        raise error
+
+    with WorkRoot(str(tmp_path)) as root:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", fail)
+            with pytest.raises(type(error)):
+                root.create(TOKEN, {"a": b"x"})
+        assert os.listdir(f"{root.path}/01") == []
+        os.makedirs(f"{root.path}/01/.new-{TOKEN}/half")  # of a process that was killed
+        root.remove(TOKEN)
+        assert os.listdir(f"{root.path}/01") == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_withdrawing_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """Of many tasks, on file systems that know links, few or none of one file."""
+    link = os.link
+
+    def few(source: bytes, target: bytes) -> None:
+        if os.path.lexists(target):
+            raise FileExistsError(17, "File exists")
+        if not links:
+            raise PermissionError(1, "Operation not permitted")
+        if os.stat(source).st_nlink > 150:
+            raise OSError(31, "Too many links")
+        link(source, target)
+
+    with WorkRoot(str(tmp_path)) as root:
+        folder = root.create(TOKEN, {"a": b"x"})
+        assert publish(os.fsencode(folder), b"claim.3", b'{"native_id": "17"}')
+        monkeypatch.setattr(os, "link", few)
+        assert root.withdraw(folder, 250) == ["17"]
+        assert root.withdraw(folder, 250) == ["17"]
+        assert root.was_withdrawn(folder, 1)
+        assert not root.was_withdrawn(folder, 0)
+        assert [name for name in os.listdir(folder) if name.startswith(".")] == []
+        assert sum(name.startswith("claim.") and not name.endswith(".lock") for name in os.listdir(folder)) == 250
+        assert not publish(os.fsencode(folder), b"claim.7", b"{}")  # nobody runs them any more
 
 
 def test_removal_follows_no_link(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _WITHDRAWN = "withdrawn"
 _CLAIM_BYTES = 65536
+_LINKS = 100  # names of one file; ext4 allows 65,000, older btrfs about 200
 
 
 class Untrusted(Exception):
@@ -71,9 +72,9 @@ class Root(object):
                     for name, data in files.items():
                         _write(folder, os.fsencode(name), data, 0o700 if name == "run.sh" else 0o600)
                 os.rename(temporary, token, src_dir_fd=parent, dst_dir_fd=parent)
-            except OSError as error:
+            except BaseException as error:  # Ctrl-C too
                 remove_tree(parent, temporary)
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                     raise FileExistsError(errno.EEXIST, "the job's folder is there already", path) from error
                 raise
         return path
@@ -85,6 +86,7 @@ class Root(object):
                 parent = stack.enter_context(_opened(self.fd, checked(token)[:2]))
             except FileNotFoundError:
                 return
+            remove_tree(parent, b".new-" + token)  # of a call that was cut short
             # Renamed first: nobody reads half of a folder, and what cannot be removed is not taken for a job's.
             temporary = b".old-" + token
             try:
@@ -277,21 +279,53 @@ def withdraw(folder: "bytes", tasks: "int") -> "List[Optional[str]]":
     held: "List[Optional[str]]" = []
     if not os.path.isdir(folder):
         return held
+    content = json.dumps({"native_id": None, _WITHDRAWN: True, "host": None}).encode()
     temporary = folder + b"/.withdraw-%d-%d" % (os.getpid(), int(time.monotonic() * 1e9))
-    content = json.dumps({"native_id": None, _WITHDRAWN: True, "host": None})
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
-        file.write(content)
     try:
         for task in range(tasks):
-            try:
-                os.link(temporary, folder + b"/claim.%d" % task)
-            except FileExistsError:
+            if not task % _LINKS:  # one file cannot have any number of names
+                _remove_file(temporary)
+                _write_new(temporary, content)
+            if not _claimed(temporary, folder + b"/claim.%d" % task, content):
                 found = claim(folder, task)
                 if not found.get(_WITHDRAWN):
                     held.append(found.get("native_id"))
     finally:
-        os.unlink(temporary)
+        _remove_file(temporary)
     return held
+
+
+def _claimed(temporary: "bytes", target: "bytes", content: "bytes") -> "bool":
+    """Give a file a name that nobody has, by the shepherd's rule (``process.publish``); False: somebody has it."""
+    try:
+        os.link(temporary, target)
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    try:  # a file system without hard links
+        _write_new(target + b".lock", b"")
+    except FileExistsError:
+        return False
+    _remove_file(temporary + b".one")
+    _write_new(temporary + b".one", content)
+    os.rename(temporary + b".one", target)
+    return True
+
+
+def _write_new(path: "bytes", content: "bytes") -> "None":
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)  # whatever the umask
+        file.write(content)
+
+
+def _remove_file(path: "bytes") -> "None":
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # it was not made
 
 
 def was_withdrawn(folder: "bytes", tasks: "int") -> "bool":
