@@ -299,12 +299,13 @@ class Store:
     def _ready(self) -> None:
         if os.getpid() != self._pid:
             _LEFT_BEHIND.extend([self._writer, *self._readers, *([self._watcher] if self._watcher else [])])
-            self._pid = os.getpid()
-            self._reset()
             if not self._closed:
-                with _GATE.inside():
-                    self._writer = self._connect()
-                    self._writer.execute("PRAGMA synchronous = FULL")
+                with self.errors(), _GATE.inside():  # first: where that fails, the parent's is not taken for ours
+                    writer = self._connect()
+                    writer.execute("PRAGMA synchronous = FULL")
+                self._writer = writer
+            self._reset()
+            self._pid = os.getpid()
         if self._closed:
             raise JournalError(f"the journal {self.path} was closed")
         if self._broken is not None:

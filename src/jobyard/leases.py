@@ -50,7 +50,11 @@ class Identity(msgspec.Struct, frozen=True):
     def of_this_process(cls) -> Identity:
         """This process, with a name of its own."""
         pid = os.getpid()
-        return cls(f"process:{secrets.token_hex(8)}", socket.gethostname(), _boot(), pid, _started(pid))
+        try:
+            started = _started(pid)
+        except OSError:
+            started = ""
+        return cls(f"process:{secrets.token_hex(8)}", socket.gethostname(), _boot(), pid, started)
 
 
 def _boot() -> str:
@@ -63,10 +67,13 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in the kernel's clock ticks; empty: it is not there, or is dead and not yet waited for."""
+    """When a process started, in the kernel's clock ticks; empty: it is not there, or is dead and not yet waited for.
+
+    OSError where that cannot be told.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""
     fields = text.rpartition(b")")[2].split()
     return "" if fields[0] in (b"Z", b"X") else fields[19].decode("ascii")
@@ -76,7 +83,10 @@ def _gone(host: str, boot: str, pid: int, started: str) -> bool:
     """Whether it is proved that a process is no more."""
     if not boot or not started or host != socket.gethostname() or boot != _boot():
         return False
-    return _started(pid) != started
+    try:
+        return _started(pid) != started
+    except OSError:  # hidden from us, or no descriptor is left: that proves nothing
+        return False
 
 
 def held(db: sqlite3.Connection, name: str | None, now: float) -> bool:

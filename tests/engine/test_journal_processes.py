@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -448,3 +449,43 @@ def test_a_forked_child_has_a_journal_of_its_own(journal: Journal, path: Path) -
     tokens = {one.token for one in journal.stale_intents()}
     assert tokens == {one * 32 for one in "abc"} | {f"{number:032x}" for number in range(20)}
     assert journal.check() == []
+
+
+def test_a_forked_child_that_can_open_nothing_does_not_use_its_parents_connection(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's own rule: a connection is never carried across a fork."""
+    store = journal._store
+    parents = store._writer
+    monkeypatch.setattr(store, "_pid", -1)  # as after a fork
+
+    def full() -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_connect", full)
+        for _ in range(2):
+            with pytest.raises(JournalError, match="unable to open"):
+                journal.sessions()
+    assert journal.sessions() == []
+    assert store._writer is not parents
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EPERM])
+def test_what_cannot_be_looked_at_is_not_proved_to_be_gone(
+    journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """No descriptor is left, or /proc hides it: its intents are not taken from it."""
+    session = journal.create_session("slurm", LOGIN).id
+    journal.intend([intent(session)])
+    other = Journal(path, clock=journal._clock)
+
+    def refuse(self: Path) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    try:
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        assert other.stale_intents() == []
+        assert not other.claim_intent("a" * 32)
+    finally:
+        other.close()
