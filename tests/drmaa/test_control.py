@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -56,20 +57,27 @@ def refused(session: Shared, job: str, *actions: str) -> None:
 
 def test_suspend_resume_wait(session: Shared, folder: Path) -> None:
     """ST_SUBMIT_SUSPEND_RESUME_WAIT; row 19: in a running job's life, what is refused gives its own code."""
-    job = session.runJob(shell(folder, f"echo $$ > {folder}/pid; while [ ! -e {folder}/go ]; do sleep 0.02; done; exit 3"))
+    gate = folder / "gate"
+    os.mkfifo(gate)
+    job = session.runJob(shell(folder, f"echo $$ > {folder}/pid; read go < {gate}; exit 3"))
     until_state(job, JobState.RUNNING)
     refused(session, job, RESUME, HOLD, RELEASE)
-    until(lambda: (folder / "pid").exists() and (folder / "pid").read_text(), "the job has told its process")
+    pid = until(lambda: (folder / "pid").exists() and (folder / "pid").read_text().strip(), "the job has told its process")
     session.control(job, SUSPEND)
     until_state(job, JobState.USER_SUSPENDED)
     refused(session, job, SUSPEND)
-    status = Path("/proc") / (folder / "pid").read_text().strip() / "status"
+    # The shell alone is looked at, and starts no program meanwhile: one that waits for a stopped child's exec (vfork) shows D.
+    status = Path(f"/proc/{pid}/status")
     until(lambda: "State:\tT" in status.read_text(), "it is stopped; schedulers acknowledge that before it is done")
-    (folder / "go").touch()
-    with pytest.raises(drmaa.ExitTimeoutException):
-        session.wait(job, 0.2)
-    session.control(job, RESUME)
-    assert session.wait(job, PATIENCE_S).exitStatus == 3
+    opened = os.open(gate, os.O_RDWR)  # which waits for nobody
+    try:
+        os.write(opened, b"\n")
+        with pytest.raises(drmaa.ExitTimeoutException):
+            session.wait(job, 0.2)
+        session.control(job, RESUME)
+        assert session.wait(job, PATIENCE_S).exitStatus == 3
+    finally:
+        os.close(opened)
 
 
 def test_held(session: Shared, folder: Path) -> None:
