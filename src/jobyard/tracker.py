@@ -242,8 +242,8 @@ class Tracker:
 
     def _load(self) -> None:
         if not self._loaded:
-            self._loaded = True
             self._take_rows(self._journal.unfinished(self._session_id))
+            self._loaded = True
 
     def _take_rows(self, rows: Iterable[JobRow]) -> None:
         now_s = self._monotonic()
@@ -298,9 +298,13 @@ class Tracker:
         while more:
             newest, fed, rows, more = self._journal.news(self._fed, self._session_id, new)
             self._take_rows(rows)
-            self._fed = fed[-1].number if more else max(self._fed, newest)  # those of other sessions are never looked at again
-            told = [(one.key, one.transition) for one in fed]
-            self._deliver([Update(key, made.state, made.at, made.by, made.ending, made.reason) for key, made in told])
+            before, told = self._fed, [(one.key, one.transition) for one in fed]
+            self._fed = fed[-1].number if more else max(before, newest)  # those of other sessions are never looked at again
+            try:
+                self._deliver([Update(key, made.state, made.at, made.by, made.ending, made.reason) for key, made in told])
+            except BaseException:  # Ctrl-C: whoever waits for an end must hear of it
+                self._fed = before
+                raise
             for key, made in told:
                 if made.state.final:
                     self._forget(key)

@@ -175,6 +175,43 @@ def test_what_could_not_be_told_is_told_in_the_next_step(rig: Rig, monkeypatch: 
     other.close()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), JournalError("another process has held the journal for 60 s")])
+def test_jobs_that_could_not_be_loaded_at_first_are_followed_all_the_same(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    (key,) = rig.submit()
+    later = Rig(Path(rig.journal.path).parent, rig.session, rig.scheduler)
+
+    def fail(*arguments: object, **named: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(later.journal, "unfinished", fail)
+        with pytest.raises(type(error)):
+            later.step()
+    later.step()
+    later.receipts.write(later.token(key), 0, later.ended(key, 3))
+    later.step()
+    assert states(later, key)[-1] is FAILED
+    later.close()
+
+
+def test_an_end_that_ctrl_c_kept_from_being_told_is_told_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    (key,) = rig.submit()
+    rig.step()
+    rig.receipts.write(rig.token(key), 0, rig.ended(key, 3))
+
+    def interrupted(updates: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.keeper.tracker, "_deliver", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            rig.step()
+    rig.step()
+    assert states(rig, key)[-1] is FAILED
+
+
 def test_other_sessions_changes_are_looked_at_once(rig: Rig, tmp_path: Path) -> None:
     rig.submit()
     rig.step()
