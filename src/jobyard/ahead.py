@@ -85,12 +85,15 @@ class Ahead:
             return
         with self._changed:
             kept = self._next is None and not self._closed
+            if kept and not self._watched:
+                try:
+                    threading.Thread(target=self._watch, name="jobyard-ahead", daemon=True).start()
+                    self._watched = True
+                except RuntimeError:  # there can be none now: what nobody would end must not wait
+                    kept = False
             if kept:
                 self._next = token, begun
                 self._until = time.monotonic() + IDLE_S
-                if not self._watched:
-                    self._watched = True
-                    threading.Thread(target=self._watch, name="jobyard-ahead", daemon=True).start()
         if not kept:
             begun.abandon()
 

@@ -212,6 +212,21 @@ def test_what_nobody_comes_for_is_ended(session: Session, log: Path, monkeypatch
 
 
 @pytest.mark.usefixtures("looping")
+def test_where_no_thread_can_be_started_nothing_waits(session: Session, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user has as many processes as may be: a job that was accepted is, and no command is left that nobody ends."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        jobs = [session.submit(["true"], name="same") for _ in range(3)]
+    _all_gone(log)
+    jobs.append(session.submit(["true"], name="same"))
+    _each_ran_as_it_is(log, jobs)
+
+
+@pytest.mark.usefixtures("looping")
 @pytest.mark.parametrize("what", ["name", "cores", "environment", "folder", "limit"])
 def test_another_command_is_not_taken_for_it(
     session: Session, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
