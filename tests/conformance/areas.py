@@ -1,15 +1,18 @@
 """The areas of the conformance suite, and their session, for modules that run it: ``from conformance.areas import *``.
 
 Such a module has the fixtures ``contact`` and ``features`` of its own; a class that it defines again replaces the one from here.
+``features_of`` makes the features of a scheduler that is asked by commands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from jobyard import Session
+from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import conformance
 
 __all__ = [
@@ -33,8 +36,31 @@ __all__ = [
     "TestStreams",
     "TestSubmit",
     "TestWaiting",
+    "features_of",
     "session",
 ]
+
+SLOTS = 4
+GRACE_S = 1.0
+SMALL: dict[str, Any] = {  # a cell of SLOTS slots on this machine that is quick to answer, and kills after GRACE_S
+    "deadline_s": 30,
+    "poll_s": 5,
+    "cancel_grace_s": GRACE_S + 10,
+    "walltime_s": 1,
+    "walltime_late_s": 5,
+    "many": 200,
+    "whole": {"cores": SLOTS},
+}
+
+
+def features_of(
+    contact: str, session: Session, made: type[CommandScheduler] = CommandScheduler, /, **fields: Any
+) -> conformance.Features:
+    """What is true of the session's scheduler, which is a ``made``; ``fields``: of that one alone."""
+    scheduler = session.scheduler
+    assert isinstance(scheduler, made)
+    fields.setdefault("commands_run", lambda: sum(scheduler.commands_run.values()))
+    return conformance.Features(contact=contact, scheduler=scheduler.name, capabilities=session.capabilities, **fields)
 
 
 @pytest.fixture

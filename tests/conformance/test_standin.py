@@ -7,13 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from conformance.areas import *  # noqa: F403
+from conformance.areas import GRACE_S, SLOTS, SMALL, features_of
 from conformance.yards import private_yard
 from jobyard import Session
-from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import conformance, standin
-
-SLOTS = 4
-GRACE_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +23,4 @@ def contact() -> Iterator[str]:
 @pytest.fixture
 def features(contact: str, session: Session) -> conformance.Features:
     """A small batch system: asked by commands, quick to answer."""
-    scheduler = session.scheduler
-    assert isinstance(scheduler, CommandScheduler)
-    return conformance.Features(
-        contact=contact,
-        scheduler="standin",
-        capabilities=session.capabilities,
-        deadline_s=30,
-        poll_s=5,
-        cancel_grace_s=GRACE_S + 10,
-        walltime_s=1,
-        walltime_late_s=5,
-        many=200,
-        whole={"cores": SLOTS},
-        honours_priority=True,
-        enforces_memory=True,
-        commands_run=lambda: sum(scheduler.commands_run.values()),
-    )
+    return features_of(contact, session, **SMALL, honours_priority=True, enforces_memory=True)

@@ -8,18 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from conformance.areas import *  # noqa: F403
+from conformance.areas import GRACE_S, SLOTS, SMALL, features_of
 from conformance.yards import private_yard
 from jobyard import Session
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import conformance, lookalike
 
-SLOTS = 4
-GRACE_S = 1.0
 # Cases that are a dialect's own work. The others are the engine's and the shepherd's: they run every day on other lookalikes.
 OF_A_DIALECT = (
     "TestSubmit::test_one_job",
@@ -58,21 +56,10 @@ def contact(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def features(request: pytest.FixtureRequest, contact: str, session: Session) -> conformance.Features:
     """What is true of all lookalikes, and the module's FEATURES."""
+    fields = dict(SMALL)
     scheduler = session.scheduler
     assert isinstance(scheduler, CommandScheduler)
-    commands = scheduler.commands_run
-    common: dict[str, Any] = {
-        "deadline_s": 30,
-        "poll_s": 5,
-        "cancel_grace_s": GRACE_S + 10,
-        "walltime_s": 1,
-        "walltime_late_s": 5,
-        "many": 200,
-        "whole": {"cores": SLOTS},
-        "commands_run": lambda: sum(commands.values()),
-    }
     if not session.capabilities.per_task_control:  # then like jobs are sent one by one
-        common |= {"many": 50, "commands_run": lambda: sum(commands.values()) - commands["submit"]}
-    return conformance.Features(
-        contact=contact, scheduler=scheduler.name, capabilities=session.capabilities, **{**common, **request.module.FEATURES}
-    )
+        commands = scheduler.commands_run
+        fields |= {"many": 50, "commands_run": lambda: sum(commands.values()) - commands["submit"]}
+    return features_of(contact, session, **{**fields, **request.module.FEATURES})

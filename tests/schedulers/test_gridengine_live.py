@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from conformance.areas import features_of
 from jobyard import Session
 from jobyard.schedulers.gridengine import GridEngineScheduler
 from jobyard.testing import conformance
@@ -19,12 +20,10 @@ LONELY = f"one{WORKER}.q"
 @pytest.fixture
 def features(contact: str, session: Session) -> conformance.Features:
     """A cell on one machine, whose daemons look once a second (testbeds/gridengine/up.sh)."""
-    scheduler = session.scheduler
-    assert isinstance(scheduler, GridEngineScheduler)
-    return conformance.Features(
-        contact=contact,
-        scheduler="gridengine",
-        capabilities=session.capabilities,
+    return features_of(
+        contact,
+        session,
+        GridEngineScheduler,
         deadline_s=180,
         poll_s=15,
         cancel_grace_s=60,
@@ -37,5 +36,4 @@ def features(contact: str, session: Session) -> conformance.Features:
         suspend_late_s=2.0,
         signals_suspended=False,
         requeue_again_s=60,
-        commands_run=lambda: sum(scheduler.commands_run.values()),
     )

@@ -9,7 +9,6 @@ import functools
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,24 +22,24 @@ from schedulers.between import (
     FAULTS,
     LIMIT_S,
     Commands,
-    assert_killed_clients_lose_nothing,
-    assert_lost_answer,
     assert_no_answer_changes_nothing,
     assert_thousand_are_one,
     assert_told_at_once,
     begun,
     follow,
     found,
-    put_between,
     reached,
 )
 from schedulers.live import CONTACT, only_on
+from schedulers.own import *  # noqa: F403
 
 only_on("gridengine")
 
 PROGRAMS = ("qsub", "qstat", "qacct", "qdel", "qhold", "qrls", "qmod", "qconf")
 DEBIAN = Path("/usr/lib/gridengine")
 QUERY = "qstat -u $user -s prs -r"
+SUBMIT = "qsub"
+KILLS = 5
 AWAY = """echo 'error: commlib error: got select error (Connection refused)' >&2
 echo 'error: unable to send message to qmaster using port 6444 on host "localhost": got send error' >&2
 exit 1
@@ -52,20 +51,6 @@ def real(program: str) -> Path:
     """The cell's own command; Debian's are wrapped in scripts that cost more than they do."""
     path = found(program)
     return DEBIAN / program if path == Path("/usr/bin", program) and (DEBIAN / program).exists() else path
-
-
-@pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """The cell's commands, with ours in between."""
-    return put_between(tmp_path / "bin", monkeypatch, {program: real(program) for program in PROGRAMS}, QUERY)
-
-
-@pytest.fixture
-def session(yard: Path) -> Iterator[Session]:
-    """A session whose queue is asked often."""
-    with Session(f"{CONTACT}?poll=0.5s") as session:
-        yield session
-        session.cancel()
 
 
 def told(native_id: str) -> str:
@@ -256,11 +241,6 @@ def test_no_answer_changes_no_state_and_recovery_is_automatic(commands: Commands
         assert_no_answer_changes_nothing(session, commands, tmp_path, kind, AWAY)
 
 
-@pytest.mark.parametrize("taken", [True, False], ids=["taken", "not-taken"])
-def test_a_submission_whose_answer_is_lost(commands: Commands, session: Session, tmp_path: Path, taken: bool) -> None:
-    assert_lost_answer(session, commands, tmp_path, "qsub", AWAY, taken=taken)
-
-
 def test_a_refusal_is_no_outage(session: Session) -> None:
     with pytest.raises(SubmitError, match=r"nosuch\.q") as caught:
         session.submit(jobs.succeed(), queue="nosuch.q")
@@ -309,16 +289,3 @@ def test_twenty_processes_ask_no_more_than_one(commands: Commands, yard: Path) -
 def test_the_end_of_a_job_is_told_at_once(session: Session, tmp_path: Path) -> None:
     """By its receipt: libdrmaa tells it after 0.7 s, because Grid Engine's daemons look once a second."""
     assert_told_at_once(session, tmp_path, 9)
-
-
-# Crashes -----------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_client_that_is_killed_around_submission(yard: Path) -> None:
-    assert_killed_clients_lose_nothing(CONTACT, yard, 5, 1)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", [11, 12])
-def test_a_client_that_is_killed_fifty_times(yard: Path, seed: int) -> None:
-    assert_killed_clients_lose_nothing(CONTACT, yard, 25, seed)

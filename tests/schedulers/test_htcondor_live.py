@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from conformance.areas import features_of
 from jobyard import Session
-from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import conformance
 from schedulers.live import *  # noqa: F403
 from schedulers.live import WORKER, only_on
@@ -16,12 +16,9 @@ only_on("htcondor")
 @pytest.fixture
 def features(contact: str, session: Session) -> conformance.Features:
     """A pool on one machine, with quick timers (testbeds/htcondor/up.sh)."""
-    scheduler = session.scheduler
-    assert isinstance(scheduler, CommandScheduler)
-    return conformance.Features(
-        contact=contact,
-        scheduler="htcondor",
-        capabilities=session.capabilities,
+    return features_of(
+        contact,
+        session,
         deadline_s=120,
         poll_s=10,
         cancel_grace_s=15,
@@ -31,5 +28,4 @@ def features(contact: str, session: Session) -> conformance.Features:
         whole={"native": ("-append", f"request_yard{WORKER % 4} = 1")},  # up.sh gives the machine one of each
         honours_priority=True,
         core_dumps=False,  # unless a job says how large one may be
-        commands_run=lambda: sum(scheduler.commands_run.values()),
     )

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,39 +23,24 @@ from schedulers.between import (
     FAULTS,
     LIMIT_S,
     Commands,
-    assert_killed_clients_lose_nothing,
-    assert_lost_answer,
     assert_no_answer_changes_nothing,
     assert_thousand_are_one,
     assert_told_at_once,
     begun,
     follow,
-    found,
-    put_between,
     reached,
 )
 from schedulers.live import CONTACT, only_on
+from schedulers.own import *  # noqa: F403
 
 only_on("htcondor")
 
 PROGRAMS = ("condor_submit", "condor_q", "condor_history", "condor_rm", "condor_hold", "condor_release", "condor_suspend",
             "condor_continue", "condor_vacate_job", "condor_config_val")  # fmt: skip
 QUERY = "condor_q -json -attributes ClusterId,ProcId,JobStatus,LastJobStatus"
+SUBMIT = "condor_submit"
+KILLS = 5
 AWAY = "echo 'Error: (null)' >&2; echo 'CEDAR:6001:Failed to connect to <127.0.0.1:9618>' >&2; exit 1\n"
-
-
-@pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """The pool's commands, with ours in between."""
-    return put_between(tmp_path / "bin", monkeypatch, {program: found(program) for program in PROGRAMS}, QUERY)
-
-
-@pytest.fixture
-def session(yard: Path) -> Iterator[Session]:
-    """A session whose queue is asked often."""
-    with Session(f"{CONTACT}?poll=0.5s") as session:
-        yield session
-        session.cancel()
 
 
 def condor(*argv: str) -> str:
@@ -314,11 +298,6 @@ def test_no_answer_changes_no_state_and_recovery_is_automatic(commands: Commands
         assert_no_answer_changes_nothing(session, commands, tmp_path, kind, AWAY, silent_s=0.2 + (0.3 if kind == "empty" else 0.4))
 
 
-@pytest.mark.parametrize("taken", [True, False], ids=["taken", "not-taken"])
-def test_a_submission_whose_answer_is_lost(commands: Commands, session: Session, tmp_path: Path, taken: bool) -> None:
-    assert_lost_answer(session, commands, tmp_path, "condor_submit", AWAY, taken=taken)
-
-
 def test_a_capped_array_whose_answer_is_lost(commands: Commands, session: Session) -> None:
     commands.fault('[ "$1" = -capabilities ] && exec "$real" "$@"\n"$real" "$@" >/dev/null\n' + AWAY, "condor_submit")
     array = session.submit_array(jobs.exit_by_index(), range(1, 5), max_running=2)
@@ -383,16 +362,3 @@ def test_several_processes_ask_no_more_than_one(commands: Commands, yard: Path) 
 def test_the_end_of_a_job_is_told_at_once(session: Session, tmp_path: Path) -> None:
     """By its receipt."""
     assert_told_at_once(session, tmp_path, 7)
-
-
-# Crashes -----------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_client_that_is_killed_around_submission(yard: Path) -> None:
-    assert_killed_clients_lose_nothing(CONTACT, yard, 5, 1)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", [11, 12])
-def test_a_client_that_is_killed_fifty_times(yard: Path, seed: int) -> None:
-    assert_killed_clients_lose_nothing(CONTACT, yard, 25, seed)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from conformance.areas import features_of
 from jobyard import Session
-from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import conformance
 from schedulers.live import *  # noqa: F403
 from schedulers.live import only_on
@@ -16,12 +16,9 @@ only_on("hyperqueue")
 @pytest.fixture
 def features(contact: str, session: Session) -> conformance.Features:
     """A server and a worker of our own, with four cores (testbeds/as_user.sh); limits are the shepherd's."""
-    scheduler = session.scheduler
-    assert isinstance(scheduler, CommandScheduler)
-    return conformance.Features(
-        contact=contact,
-        scheduler="hyperqueue",
-        capabilities=session.capabilities,
+    return features_of(
+        contact,
+        session,
         deadline_s=60,
         poll_s=5,
         cancel_grace_s=15,
@@ -30,5 +27,4 @@ def features(contact: str, session: Session) -> conformance.Features:
         many=200,
         whole={"cores": 4},
         honours_priority=True,
-        commands_run=lambda: sum(scheduler.commands_run.values()),
     )

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from conformance.areas import features_of
 from jobyard import Session
 from jobyard.schedulers.oar import OarScheduler
 from jobyard.testing import conformance
@@ -23,12 +24,10 @@ CODES = (0, 1, 2, 3, 99, 100, 125, 126, 127, 128, 129, 137, 139, 143, 254, 255)
 @pytest.fixture
 def features(contact: str, session: Session) -> conformance.Features:
     """A server whose rounds take a second or two (testbeds/oar/up.sh)."""
-    scheduler = session.scheduler
-    assert isinstance(scheduler, OarScheduler)
-    return conformance.Features(
-        contact=contact,
-        scheduler="oar",
-        capabilities=session.capabilities,
+    return features_of(
+        contact,
+        session,
+        OarScheduler,
         deadline_s=180,
         poll_s=15,
         cancel_grace_s=60,
@@ -39,5 +38,4 @@ def features(contact: str, session: Session) -> conformance.Features:
         clock_slack_s=1.0,
         suspend_late_s=2.0,
         whole={"native": ("-p", YARD)},
-        commands_run=lambda: sum(scheduler.commands_run.values()),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,42 +21,27 @@ from schedulers.between import (
     FAULTS,
     LIMIT_S,
     Commands,
-    assert_killed_clients_lose_nothing,
-    assert_lost_answer,
     assert_no_answer_changes_nothing,
     assert_thousand_are_one,
     begun,
     follow,
-    found,
-    put_between,
     reached,
 )
 from schedulers.live import CONTACT, WORKER, only_on
+from schedulers.own import *  # noqa: F403
 
 only_on("oar")
 
 PROGRAMS = ("oarsub", "oarstat", "oardel", "oarhold", "oarresume", "oarnodes")
 QUERY = "oarstat -f -J --sql job_id"
+SUBMIT = "oarsub"
+KILLS = 4
 AWAY = """echo "DBI connect('dbname=oar;host=127.0.0.1','oar_ro',...) failed: connection to server at \\"127.0.0.1\\"" >&2
 echo 'DB connection error, exiting.' >&2
 exit 255
 """
 # A node of one core for each worker, other than those of the conformance suite's (testbeds/oar/up.sh).
 YARD = f"yard = {1 + (WORKER + 4) % 8}"
-
-
-@pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """OAR's commands, with ours in between."""
-    return put_between(tmp_path / "bin", monkeypatch, {program: found(program) for program in PROGRAMS}, QUERY)
-
-
-@pytest.fixture
-def session(yard: Path) -> Iterator[Session]:
-    """A session whose queue is asked often."""
-    with Session(f"{CONTACT}?poll=0.5s") as session:
-        yield session
-        session.cancel()
 
 
 def oarsub(*words: str) -> str:
@@ -252,11 +236,6 @@ def test_no_answer_changes_nothing(session: Session, commands: Commands, tmp_pat
     assert_no_answer_changes_nothing(session, commands, tmp_path, kind, AWAY)
 
 
-@pytest.mark.parametrize("taken", [True, False])
-def test_a_submission_whose_answer_is_lost(session: Session, commands: Commands, tmp_path: Path, taken: bool) -> None:
-    assert_lost_answer(session, commands, tmp_path, "oarsub", AWAY, taken=taken)
-
-
 # Cost ---------------------------------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +251,3 @@ def test_ten_clients_ask_no_more_than_one(yard: Path, commands: Commands) -> Non
     together = follow(commands, CONTACT, 10, 4, 8.0)
     longer = max(1.0, (time.monotonic() - between_s) / (between_s - began_s))  # ten processes on a busy machine
     assert together <= (alone + 1) * longer, f"{together} queries of 10 clients, {alone} of one"
-
-
-def test_the_client_is_killed_around_submission(yard: Path) -> None:
-    assert_killed_clients_lose_nothing(CONTACT, yard, 4, 1)

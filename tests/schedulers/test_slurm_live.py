@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from conformance.areas import features_of
 from jobyard import Session
 from jobyard.schedulers.slurm import SlurmScheduler
 from jobyard.testing import conformance
@@ -21,12 +22,10 @@ LICENCE = f"one{WORKER % 8}"
 @pytest.fixture
 def features(contact: str, session: Session) -> conformance.Features:
     """A cluster on one machine. Limits are of whole minutes and looked at every half (slurm.conf(5), OverTimeLimit)."""
-    scheduler = session.scheduler
-    assert isinstance(scheduler, SlurmScheduler)
-    return conformance.Features(
-        contact=contact,
-        scheduler="slurm",
-        capabilities=session.capabilities,
+    return features_of(
+        contact,
+        session,
+        SlurmScheduler,
         deadline_s=60,
         poll_s=5,
         cancel_grace_s=15,
@@ -37,5 +36,4 @@ def features(contact: str, session: Session) -> conformance.Features:
         clock_slack_s=1.0,
         whole={"native": (f"--licenses={LICENCE}",)},
         enforces_memory=os.environ["JOBYARD_BED"] == "slurm" and os.path.exists("/sys/fs/cgroup/memory"),
-        commands_run=lambda: sum(scheduler.commands_run.values()),
     )

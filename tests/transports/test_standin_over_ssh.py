@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from conformance import areas
+from conformance.areas import GRACE_S, SLOTS, SMALL, features_of
 from conformance.yards import private_yard
 from jobyard import Session
 from jobyard.contact import Contact
-from jobyard.schedulers.command import CommandScheduler
 from jobyard.testing import conformance, standin
 from transports.sshd import Sshd
 
-SLOTS = 4
-GRACE_S = 1.0
+session = areas.session
 
 
 @pytest.fixture(scope="module")
@@ -34,34 +34,9 @@ def contact(sshd: Sshd) -> Iterator[str]:
 
 
 @pytest.fixture
-def session(contact: str) -> Iterator[Session]:
-    """A fresh session. What a failing test leaves running is ended, so that it fails alone."""
-    with Session(contact) as session:
-        yield session
-        if not session.closed:
-            session.cancel()
-
-
-@pytest.fixture
 def features(contact: str, session: Session) -> conformance.Features:
     """As on this machine: a small batch system, asked by commands."""
-    scheduler = session.scheduler
-    assert isinstance(scheduler, CommandScheduler)
-    return conformance.Features(
-        contact=contact,
-        scheduler="standin",
-        capabilities=session.capabilities,
-        deadline_s=30,
-        poll_s=5,
-        cancel_grace_s=GRACE_S + 10,
-        walltime_s=1,
-        walltime_late_s=5,
-        many=200,
-        whole={"cores": SLOTS},
-        honours_priority=True,
-        enforces_memory=True,
-        commands_run=lambda: sum(scheduler.commands_run.values()),
-    )
+    return features_of(contact, session, **SMALL, honours_priority=True, enforces_memory=True)
 
 
 class TestSubmit(conformance.Submit):
