@@ -25,6 +25,7 @@ from drmaa_suite.run import (
     LOCAL,
     NOW,
     PATIENCE_S,
+    PROGRAM_S,
     RELEASE,
     RESUME,
     SCHEDULER,
@@ -134,7 +135,7 @@ def test_control_of_all(session: Shared, folder: Path) -> None:
 @pytest.mark.parametrize("action", ["start", "", None, 5, -1, True, b"start"])
 def test_unknown_action(session: Shared, folder: Path, action: Any) -> None:
     """ValueError as drmaa-python has it, and InvalidArgument as the C binding has it: the same error is both."""
-    job = session.runJob(sleeper(folder, 60))
+    job = session.runJob(sleeper(folder, 600))
     with pytest.raises(ValueError, match=r"^code 4: .* is not in list; an action is one of suspend, ") as caught:
         session.control(job, action)
     assert isinstance(caught.value, drmaa.InvalidArgumentException)
@@ -143,7 +144,7 @@ def test_unknown_action(session: Shared, folder: Path, action: Any) -> None:
 
 @pytest.mark.parametrize("action", ["terminate", b"terminate", 4])
 def test_forms_of_an_action(session: Shared, folder: Path, action: Any) -> None:
-    job = session.runJob(sleeper(folder, 60))
+    job = session.runJob(sleeper(folder, 600))
     session.control(jobName=job, operation=action)  # type: ignore[call-arg]  # GFD.143's keyword
     assert session.wait(job, PATIENCE_S).wasAborted
 
@@ -212,7 +213,7 @@ def test_a_job_of_another_session_is_told_once(session: Shared, place: Place, fo
 def test_terminate_jobs_of_other_sessions(session: Shared, place: Place, folder: Path) -> None:
     with drmaa.Session.independent(place.contact) as other:
         jt = other.createJobTemplate()
-        fill(jt, folder, "/bin/sleep", "60")
+        fill(jt, folder, "/bin/sleep", "600")
         job = other.runJob(jt)
         session.control(job, TERMINATE)
         session.synchronize([job], PATIENCE_S)
@@ -234,7 +235,7 @@ with drmaa.Session(contact) as session:
 
 def other_process(*arguments: str) -> Any:
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CHILD), *arguments], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", textwrap.dedent(CHILD), *arguments], capture_output=True, text=True, timeout=PROGRAM_S, check=True
     )
     assert done.stderr == ""
     return json.loads(done.stdout)

@@ -111,7 +111,7 @@ def test_unwritable_output(session: Shared, folder: Path, bulk: bool) -> None:
 
 def test_terminated_while_running(session: Shared, folder: Path) -> None:
     """Failed and aborted, not signalled, whatever ended it."""
-    job = session.runJob(sleeper(folder, 60))
+    job = session.runJob(sleeper(folder, 600))
     until_state(job, JobState.RUNNING)
     session.control(job, TERMINATE)
     session.synchronize([job], PATIENCE_S)
@@ -124,7 +124,7 @@ def test_terminated_while_running(session: Shared, folder: Path) -> None:
 
 
 def test_terminated_with_its_children(session: Shared, folder: Path) -> None:
-    job = session.runJob(shell(folder, f"sleep 60 & echo $! > {folder}/pid.new; mv {folder}/pid.new {folder}/pid; wait"))
+    job = session.runJob(shell(folder, f"sleep 600 & echo $! > {folder}/pid.new; mv {folder}/pid.new {folder}/pid; wait"))
     from drmaa_suite.run import until
 
     until((folder / "pid").exists, "the job has told its child")
@@ -137,7 +137,7 @@ def test_terminated_with_its_children(session: Shared, folder: Path) -> None:
 
 def test_terminated_tasks(session: Shared, folder: Path) -> None:
     """One task is ended, the others go on."""
-    jobs = session.runBulkJobs(sleeper(folder, 60, jobSubmissionState="drmaa_hold"), 1, 3, 1)
+    jobs = session.runBulkJobs(sleeper(folder, 600, jobSubmissionState="drmaa_hold"), 1, 3, 1)
     session.control(jobs[1], TERMINATE)
     assert session.wait(jobs[1], PATIENCE_S).wasAborted
     assert [session.jobStatus(job) for job in (jobs[0], jobs[2])] == [JobState.USER_ON_HOLD] * 2
@@ -212,7 +212,7 @@ def test_policy(nobody: Place, folder: Path, policy: str, state: str, where: str
     ran = [drmaa.Session.runJob(shell(folder, script)) for script in ("exit 1", "kill -KILL $$")]
     good = drmaa.Session.runJob(template(folder))
     bad = drmaa.Session.runJob(template(folder, f"{folder}/missing"))
-    ended = drmaa.Session.runJob(sleeper(folder, 60, jobSubmissionState="drmaa_hold"))
+    ended = drmaa.Session.runJob(sleeper(folder, 600, jobSubmissionState="drmaa_hold"))
     drmaa.Session.control(ended, TERMINATE)
     drmaa.Session.synchronize([ALL], PATIENCE_S)
     assert [drmaa.Session.jobStatus(job) for job in ran] == [state] * 2

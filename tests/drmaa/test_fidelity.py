@@ -22,6 +22,7 @@ from drmaa_suite.run import (
     LOCAL,
     NOW,
     PATIENCE_S,
+    PROGRAM_S,
     SCHEDULER,
     TERMINATE,
     Place,
@@ -309,7 +310,7 @@ def test_cost_of_status(session: Shared, folder: Path, monkeypatch: pytest.Monke
     """Row 24: 10,000 calls ask nothing while jobs are unfinished, and their answer is the latest told."""
     from jobyard.schedulers.local.connection import Connection
 
-    jobs = session.runBulkJobs(sleeper(folder, 60, jobSubmissionState="drmaa_hold"), 1, 100, 1)
+    jobs = session.runBulkJobs(sleeper(folder, 600, jobSubmissionState="drmaa_hold"), 1, 100, 1)
     asked: list[object] = []
     request = Connection.request
 
@@ -331,7 +332,7 @@ def test_cost_of_status_by_commands(session: Shared, folder: Path, monkeypatch: 
     """Row 24: 10,000 calls cost at most one query an interval, and see a change within a few of them."""
     from jobyard import CommandScheduler
 
-    jobs = session.runBulkJobs(sleeper(folder, 60, jobSubmissionState="drmaa_hold"), 1, 100, 1)
+    jobs = session.runBulkJobs(sleeper(folder, 600, jobSubmissionState="drmaa_hold"), 1, 100, 1)
     asked: list[float] = []
     query = CommandScheduler.query
 
@@ -368,7 +369,7 @@ s.runBulkJobs(jt, 1, 5, 1)
 {"s.exit()" if tidy else ""}
 """
     options = ["-X", "dev"] if tidy else []
-    done = subprocess.run([sys.executable, *options, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, *options, "-c", program], capture_output=True, text=True, timeout=PROGRAM_S, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

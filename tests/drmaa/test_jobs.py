@@ -15,7 +15,6 @@ from drmaa_suite.run import (
     ACTIONS,
     ALL,
     ANY,
-    BED,
     BULKS,
     CHUNK,
     ENDED,
@@ -136,7 +135,7 @@ def test_synchronize_lists(session: Shared, folder: Path) -> None:
 
 def test_all_is_a_snapshot(session: Shared, folder: Path) -> None:
     """ALL means the jobs submitted until the call; a list of ids means those alone."""
-    session.runJob(sleeper(folder, 60))
+    session.runJob(sleeper(folder, 600))
     quick = session.runJob(template(folder))
     session.synchronize([quick], PATIENCE_S, True)
     with pytest.raises(drmaa.ExitTimeoutException):
@@ -158,7 +157,7 @@ def test_synchronize_one_id(session: Shared, folder: Path, form: str) -> None:
 @pytest.mark.parametrize("timeout", [NOW, 0.05])
 def test_polling_wait(session: Shared, folder: Path, timeout: float) -> None:
     """ST_SUBMIT_POLLING_WAIT_TIMEOUT, _ZEROTIMEOUT: only 23 before success, and nothing is reaped by it."""
-    job = session.runJob(sleeper(folder, 0.3))
+    job = session.runJob(shell(folder, f"while [ ! -e {folder}/go ]; do sleep 0.02; done"))
     told = []
 
     def attempt() -> drmaa.JobInfo | None:
@@ -166,6 +165,7 @@ def test_polling_wait(session: Shared, folder: Path, timeout: float) -> None:
             return session.wait(job, timeout)
         except drmaa.ExitTimeoutException as error:
             told.append(str(error))
+            (folder / "go").touch()
             return None
 
     assert until(attempt, "the job has ended").jobId == job
@@ -177,9 +177,8 @@ def test_polling_wait(session: Shared, folder: Path, timeout: float) -> None:
 @pytest.mark.parametrize("dispose", [True, False])
 def test_polling_synchronize(session: Shared, folder: Path, timeout: float, dispose: bool) -> None:
     """ST_SUBMIT_POLLING_SYNCHRONIZE_TIMEOUT, _ZEROTIMEOUT. A timeout reaps nothing, even of those that have ended."""
-    seconds = 3 if BED else 0.3  # it goes on while the second is submitted, however busy the bed is
-    jobs = [session.runJob(sleeper(folder, seconds)), session.runJob(template(folder))]
-    timeouts = 0
+    jobs = [session.runJob(shell(folder, f"while [ ! -e {folder}/go ]; do sleep 0.02; done")), session.runJob(template(folder))]
+    timeouts = 0  # those after the end of one
 
     def attempt() -> bool:
         nonlocal timeouts
@@ -187,13 +186,14 @@ def test_polling_synchronize(session: Shared, folder: Path, timeout: float, disp
             session.synchronize(jobs, timeout, dispose)
             return True
         except drmaa.ExitTimeoutException:
-            timeouts += 1
-            for job in jobs:
-                session.jobStatus(job)  # still there
+            states = [session.jobStatus(job) for job in jobs]  # still there
+            timeouts += states[1] in ENDED
+            if timeouts == 2:
+                (folder / "go").touch()
             return False
 
     until(attempt, "both jobs have ended")
-    assert timeouts > 0
+    assert timeouts >= 2
     if not dispose:
         take_all(2)
 
@@ -226,7 +226,7 @@ def test_wait_arguments(session: Shared, folder: Path) -> None:
 
 def test_ids_of_several_types(session: Shared, folder: Path) -> None:
     """Row 13: int, bytes and text."""
-    jobs = [session.runJob(sleeper(folder, 60)) for _ in range(3)]
+    jobs = [session.runJob(sleeper(folder, 600)) for _ in range(3)]
     given = [jobs[0], jobs[1].encode(), int(jobs[2]) if jobs[2].isdigit() else jobs[2]]
     for job in given:
         assert session.jobStatus(job) not in ENDED
@@ -337,8 +337,8 @@ def test_bulk_placeholders(session: Shared, folder: Path) -> None:
 
 def test_bare_array_id(session: Shared, folder: Path) -> None:
     """Of an array's own id: status 18, control of all tasks, wait and synchronize for all of them."""
-    jobs = session.runBulkJobs(sleeper(folder, 60), 1, 3, 1)
-    array = session.runBulkJobs(sleeper(folder, 60), 1, 1, 1)
+    jobs = session.runBulkJobs(sleeper(folder, 600), 1, 3, 1)
+    array = session.runBulkJobs(sleeper(folder, 600), 1, 1, 1)
     bare, single = array_of(jobs[0]), array_of(array[0])
     for own in (bare, single):
         with pytest.raises(drmaa.InvalidJobException):
@@ -361,7 +361,7 @@ def test_bare_array_id(session: Shared, folder: Path) -> None:
 
 def test_ids_that_look_like_others(session: Shared, folder: Path) -> None:
     """Issue 1892: a real id and one more digit, a task's suffix on a plain job: 18."""
-    job = session.runJob(sleeper(folder, 60))
+    job = session.runJob(sleeper(folder, 600))
     for wrong in (f"{job}0", f"{job}.1", f"{job}_1"):
         with pytest.raises(drmaa.InvalidJobException, match=r"^code 18: "):
             session.jobStatus(wrong)
@@ -426,9 +426,10 @@ def test_bulk_hold(session: Shared, folder: Path, each: bool, release: bool) -> 
 
 def test_start_time(session: Shared, folder: Path) -> None:
     """A start in the future is a system hold (ST_ATTRIBUTE_CHECK: it runs when its time has come)."""
-    later = soon(2 if LOCAL else 10)  # long enough for the queue to be asked
+    far = session.runJob(template(folder, startTime="2090/01/01 00:00"))
+    until_state(far, JobState.SYSTEM_ON_HOLD)
+    later = soon(2)
     job = session.runJob(template(folder, startTime=later))
-    until_state(job, JobState.SYSTEM_ON_HOLD)
     info = session.wait(job, PATIENCE_S)
     assert info.exitStatus == 0
     assert float(info.resourceUsage["start_time"]) >= time.mktime(time.strptime(later, "%Y/%m/%d %H:%M:%S"))

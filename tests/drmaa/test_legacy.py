@@ -44,7 +44,7 @@ def test_information_without_a_session(nobody: Place) -> None:
 def test_a_jobs_life(nobody: Place, folder: Path) -> None:
     session = DRMAA.Session()
     session.init(nobody.contact)
-    job = session.runJob(sleeper(folder, 60))
+    job = session.runJob(sleeper(folder, 600))
     until(lambda: session.getJobProgramStatus(job) == DRMAA.Session.RUNNING, "it runs")
     session.control(job, DRMAA.Session.SUSPEND)
     until(lambda: session.getJobProgramStatus(job) == DRMAA.Session.USER_SUSPENDED, "it is suspended")

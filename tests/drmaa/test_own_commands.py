@@ -13,10 +13,10 @@ from drmaa_suite.run import ALL, BED, ENDED, NOW, PATIENCE_S, SCHEDULER, TERMINA
 
 Shared = type[drmaa.Session]
 SUBMIT = {
-    "slurm": ["sbatch", "--parsable", "--output=/dev/null", "--wrap", "sleep 60"],
-    "gridengine": ["qsub", "-terse", "-b", "y", "-j", "y", "-o", "/dev/null", "/bin/sleep", "60"],
-    "htcondor": ["sh", "-c", "printf 'executable=/bin/sleep\\narguments=60\\nqueue\\n' | condor_submit -terse -"],
-    "oar": ["sh", "-c", "oarsub -l /core=1,walltime=0:5:0 -O /dev/null -E /dev/null 'sleep 60' | sed -n s/OAR_JOB_ID=//p"],
+    "slurm": ["sbatch", "--parsable", "--output=/dev/null", "--wrap", "sleep 600"],
+    "gridengine": ["qsub", "-terse", "-b", "y", "-j", "y", "-o", "/dev/null", "/bin/sleep", "600"],
+    "htcondor": ["sh", "-c", "printf 'executable=/bin/sleep\\narguments=600\\nqueue\\n' | condor_submit -terse -"],
+    "oar": ["sh", "-c", "oarsub -l /core=1,walltime=0:15:0 -O /dev/null -E /dev/null 'sleep 600' | sed -n s/OAR_JOB_ID=//p"],
 }
 # A native specification, and where the scheduler shows it.
 NATIVE = {
@@ -52,7 +52,7 @@ def test_jobs_of_the_schedulers_own_command(session: Shared) -> None:
 def test_native_options_arrive(session: Shared, folder: Path) -> None:
     """Row 22: the scheduler has them, as they were written; what it refuses is DeniedByDrm, and nothing is left of it."""
     native, show, shown = NATIVE[SCHEDULER]
-    job = session.runJob(sleeper(folder, 60, jobSubmissionState="drmaa_hold", nativeSpecification=native))
+    job = session.runJob(sleeper(folder, 600, jobSubmissionState="drmaa_hold", nativeSpecification=native))
     assert shown in said(*(word.format(job=job) for word in show))
     with pytest.raises(drmaa.DeniedByDrmException, match=r"^code 17: "):
         session.runJob(template(folder, nativeSpecification="--no-such-option"))

@@ -262,7 +262,7 @@ def test_independent_sessions(session: Shared, place: Place, folder: Path) -> No
 def test_an_independent_session_does_everything(nobody: Place, folder: Path) -> None:
     with drmaa.Session.independent(nobody.contact) as session:
         jt = session.createJobTemplate()
-        fill(jt, folder, "/bin/sleep", "60", jobSubmissionState="drmaa_hold")
+        fill(jt, folder, "/bin/sleep", "600", jobSubmissionState="drmaa_hold")
         assert len(jt.attributeNames) >= 12
         jobs = session.runBulkJobs(jt, 1, 2, 1)
         assert session.jobStatus(jobs[0]) == drmaa.JobState.USER_ON_HOLD
@@ -335,7 +335,7 @@ def test_any_and_all_mean_the_jobs_of_before(nobody: Place, folder: Path) -> Non
 
 def test_exit_touches_no_job(nobody: Place, folder: Path) -> None:
     drmaa.Session.initialize(nobody.contact)
-    job = drmaa.Session.runJob(sleeper(folder, 60))
+    job = drmaa.Session.runJob(sleeper(folder, 600))
     contact = drmaa.Session.contact
     drmaa.Session.exit()
     drmaa.Session.initialize(contact)

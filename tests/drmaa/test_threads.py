@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -20,12 +20,12 @@ import drmaa
 from drmaa_suite.run import (
     ALL,
     ANY,
-    BED,
     CHUNK,
     ENDED,
     FOREVER,
     NOW,
     PATIENCE_S,
+    PROGRAM_S,
     SMALL,
     TERMINATE,
     THREADS,
@@ -38,7 +38,7 @@ from drmaa_suite.run import (
 )
 
 Shared = type[drmaa.Session]
-SOON_S = 5.0 if BED else 1.0  # a machine that runs several schedulers' tests has much else to do
+SOON_S = 1.0
 AFTER_EXIT = (drmaa.NoActiveSessionException, drmaa.DrmCommunicationException, drmaa.ExitTimeoutException)
 
 
@@ -157,7 +157,7 @@ def test_fifty_threads(session: Shared, folder: Path) -> None:
     count = 10 if SMALL else 50
     begun = threading.Barrier(count)
     quick = template(folder)
-    slow = sleeper(folder, 60)
+    slow = sleeper(folder, 600)
 
     def work(number: int) -> Callable[[], None]:
         def run() -> None:
@@ -203,7 +203,7 @@ def test_two_synchronize_at_once(session: Shared, folder: Path) -> None:
 
 
 def test_any_sees_jobs_submitted_later(session: Shared, folder: Path) -> None:
-    session.runJob(sleeper(folder, 60))
+    session.runJob(sleeper(folder, 600))
     told: list[str] = []
     crew = Crew(lambda: told.append(session.wait(ANY, PATIENCE_S).jobId))
     later = session.runJob(template(folder))
@@ -216,28 +216,33 @@ def test_exit_wakes_waiters(nobody: Place, folder: Path, what: str) -> None:
     """Row 9: within a second, with ExitTimeout; exit itself does not wait."""
     drmaa.Session.initialize(nobody.contact)
     contact = drmaa.Session.contact
-    job = drmaa.Session.runJob(sleeper(folder, 60))
-    woken: list[float] = []
+    job = drmaa.Session.runJob(sleeper(folder, 600))
     call: Callable[[], object] = {
         "wait": lambda: drmaa.Session.wait(job, FOREVER),
         "any": lambda: drmaa.Session.wait(ANY, FOREVER),
         "synchronize": lambda: drmaa.Session.synchronize([job], FOREVER),
     }[what]
 
-    def wait() -> None:
-        with pytest.raises(drmaa.ExitTimeoutException, match=r"^code 23: .*left by another thread"):
-            call()
-        woken.append(time.monotonic())
+    def spent_s() -> float:
+        woken: list[float] = []
 
-    crew = Crew(*[wait] * THREADS)
-    until(lambda: crew.within("wait_until") == THREADS, "all threads wait")
-    began = time.monotonic()
-    drmaa.Session.exit()
-    assert time.monotonic() - began < SOON_S
-    crew.join()
-    assert max(woken) - began < SOON_S
-    drmaa.Session.initialize(contact)
-    assert drmaa.Session.jobStatus(job) not in ENDED
+        def wait() -> None:
+            with pytest.raises(drmaa.ExitTimeoutException, match=r"^code 23: .*left by another thread"):
+                call()
+            woken.append(time.monotonic())
+
+        crew = Crew(*[wait] * THREADS)
+        until(lambda: crew.within("wait_until") == THREADS, "all threads wait")
+        began = time.monotonic()
+        drmaa.Session.exit()
+        left = time.monotonic()
+        crew.join()
+        drmaa.Session.initialize(contact)
+        assert drmaa.Session.jobStatus(job) not in ENDED
+        return max(*woken, left) - began
+
+    # A machine that has much else to do may be late by itself now and then; what is late by design always is.
+    assert any(spent_s() < SOON_S for _ in range(5))
 
 
 def test_exit_during_submit_or_wait(nobody: Place, folder: Path) -> None:
@@ -273,12 +278,12 @@ def test_exit_during_submit_or_wait(nobody: Place, folder: Path) -> None:
 
 
 def in_child(run: Callable[[], None]) -> int:
-    """Run it in a forked child; its exit code. A child that hangs is ended by an alarm, which is no exit code."""
+    """Run it in a forked child; its exit code. A child that hangs tells where, and ends with 1."""
     pid = os.fork()
     if pid == 0:
         code = 99
         try:
-            signal.alarm(30)
+            faulthandler.dump_traceback_later(PROGRAM_S, exit=True, file=2)
             run()
             code = 0
         except BaseException:
@@ -319,7 +324,7 @@ def test_fork(session: Shared, place: Place, folder: Path, again: bool) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_fork_while_threads_call(session: Shared, folder: Path) -> None:
     """A lock that another thread held at the fork does not hang the child."""
-    job = session.runJob(sleeper(folder, 60))
+    job = session.runJob(sleeper(folder, 600))
     over = threading.Event()
 
     def poll() -> None:
@@ -349,8 +354,8 @@ jt.remoteCommand, jt.args = "/bin/sh", ["-c", f"while [ ! -e {folder}/go ]; do s
 jt.workingDirectory, jt.outputPath, jt.joinFiles = folder, ":/dev/null", True
 job = s.runJob(jt)
 handler = signal.getsignal(signal.SIGINT)
-threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     if what == "synchronize":
         s.synchronize([job])
     else:
@@ -369,7 +374,7 @@ def test_control_c(place: Place, folder: Path, what: str) -> None:
         [sys.executable, "-c", textwrap.dedent(PROGRAM), what, str(folder), place.contact],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PROGRAM_S,
         check=False,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("interrupted 9 True\n", "", 0)

@@ -24,6 +24,7 @@ CHUNK = 2 if SMALL else 4  # jobs in a group
 BULKS = 2 if SMALL else 3  # arrays in a mixture
 THREADS = 3
 PATIENCE_S = 60.0 if LOCAL else 600.0
+PROGRAM_S = 120.0 if LOCAL else 240.0  # a program, or a forked child, with a few jobs; what takes longer hangs
 
 FOREVER, NOW = drmaa.Session.TIMEOUT_WAIT_FOREVER, drmaa.Session.TIMEOUT_NO_WAIT
 ANY, ALL = drmaa.Session.JOB_IDS_SESSION_ANY, drmaa.Session.JOB_IDS_SESSION_ALL

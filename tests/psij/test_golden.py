@@ -345,7 +345,7 @@ def test_jobs_on_a_scheduler_that_is_asked_by_commands(standin: StandinExecutor,
     many = [Job(shell(f"exit {n}")) for n in range(4)]
     standin.submit_many(many)
     assert [finished(one).exit_code for one in many] == [0, 1, 2, 3]
-    sleeper = Job(shell("sleep 60"))
+    sleeper = Job(shell("sleep 600"))
     standin.submit(sleeper)
     assert sleeper.wait(LONG, JobState.ACTIVE) is not None
     assert sleeper.native_id in standin.list()

@@ -265,7 +265,7 @@ def test_files_of_a_cancelled_job_are_brought_out(executor: JobExecutor, tmp_pat
     here.mkdir()
     os.mkfifo(tmp_path / "ready")
     spec = shell(
-        'echo partial > out; echo scratch > tmp; echo > "$1"; exec sleep 60',
+        'echo partial > out; echo scratch > tmp; echo > "$1"; exec sleep 600',
         str(tmp_path / "ready"),
         directory=here,
         stage_out={
@@ -290,7 +290,7 @@ def test_files_of_a_job_that_was_killed_are_brought_out_too(yard: Path, tmp_path
     here = tmp_path / "job"
     here.mkdir()
     os.mkfifo(tmp_path / "ready")
-    code = "trap '' TERM; echo partial > out; echo scratch > tmp; echo > \"$1\"; sleep 60 & wait; sleep 60"
+    code = "trap '' TERM; echo partial > out; echo scratch > tmp; echo > \"$1\"; sleep 600 & wait; sleep 600"
     spec = shell(
         code,
         str(tmp_path / "ready"),

@@ -25,7 +25,7 @@ def test_growth_for_each_job(yard: Path, kind: str, count: int) -> None:
     done = subprocess.run([sys.executable, str(PROGRAM), kind, str(count)], stdout=subprocess.PIPE, check=True, timeout=550)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["bytes"] < 1000, found
-    assert found["threads"][0] == found["threads"][1] or kind == "finished", found  # idle callback threads go after a while
+    assert found["threads"][1] - found["threads"][0] <= 4, found  # those that call back come and go, four at the most
     assert max(found["threads"]) <= 13, found
     assert found["states"] == (["QUEUED"] if kind == "waiting" else ["COMPLETED"])
 

@@ -135,7 +135,7 @@ def test_waiting_and_running(queue: Queue, tmp_path: Path) -> None:
 
 
 def test_cancelling(either: JobExecutor) -> None:
-    job = Job(shell("sleep 60"))
+    job = Job(shell("sleep 600"))
     either.submit(job)
     assert job.wait(LONG, JobState.ACTIVE) is not None
     job.cancel()
@@ -146,7 +146,7 @@ def test_cancelling(either: JobExecutor) -> None:
     done.cancel()
     assert done.status.state is JobState.COMPLETED
     with pytest.raises(SubmitException, match="cannot hold"):
-        Job.hold(submitted(either, "sleep 60"))
+        Job.hold(submitted(either, "sleep 600"))
 
 
 def submitted(executor: JobExecutor, code: str) -> Job:
@@ -425,7 +425,7 @@ def test_the_launchers_log(queue: Queue, tmp_path: Path) -> None:
 def test_the_work_directory(queue: Queue, tmp_path: Path, yard: Path) -> None:
     work = tmp_path / "our work"
     executor = queue.executor(config=queue.config(work_directory=work))
-    job = submitted(executor, "sleep 60")
+    job = submitted(executor, "sleep 600")
     assert job.wait(LONG, JobState.ACTIVE) is not None
     (folder,) = job_folders(work)
     for path in [work / f"jobyard-{os.getuid()}", Path(folder), Path(folder) / "job.json", Path(folder) / "run.sh"]:
