@@ -90,6 +90,7 @@ class Submitter:
         self._sleep = sleep
         self._early = scheduler if isinstance(scheduler, BeginsSubmissions) else None
         self._ahead = None if self._early is None else Ahead(self._early, work.folder)
+        self._to_withdraw: set[str] = set()  # of those: calls that failed, and whose claims could not be made yet
         self.unsettled: set[str] = set()  # tokens of intents, of this process or taken over by it, whose fate is not known
 
     # Submission -------------------------------------------------------------------------------------------------------
@@ -337,8 +338,9 @@ class Submitter:
                         f"the job's folder {submission.folder} cannot be written: {error.strerror or error}"
                     ) from error
             else:
-                self._work.withdraw(submission.folder, len(one.part.positions))  # Ctrl-C: the tracker settles what is left
-                self.unsettled.add(token)
+                self.unsettled.add(token)  # Ctrl-C: the tracker settles what is left
+                with contextlib.suppress(OSError, TransportError):
+                    self._work.withdraw(submission.folder, len(one.part.positions))
             raise
         try:
             if begun is not None and self._ahead is not None:
@@ -374,6 +376,22 @@ class Submitter:
     def _find_out(self, submission: Submission, error: JobyardError) -> Accepted:
         """The command's outcome is not known: look the token up. Raises the error where nothing runs, and never will; where the
         scheduler may have it all the same, it is cancelled as soon as that can be told (``unsettled``)."""
+        try:
+            found, certain = self._looked_up(submission)
+        except BaseException as failed:  # a full disk, above all: repair settles it
+            self.unsettled.add(submission.token)
+            if isinstance(failed, OSError | JournalError):
+                self._to_withdraw.add(submission.token)
+                raise error from failed
+            raise
+        if found is not None:
+            return found
+        if not certain:
+            self.unsettled.add(submission.token)
+        raise error
+
+    def _looked_up(self, submission: Submission) -> tuple[Accepted | None, bool]:
+        """The submission as the scheduler, or its claim, shows it; withdrawn where nobody does, and whether nothing runs then."""
         deadline = time.monotonic() + UNANSWERED_S
         absent = 0
         while absent < 2 and time.monotonic() < deadline:
@@ -385,16 +403,14 @@ class Submitter:
                 self._sleep(min(1.0, LOOK_AGAIN_S))
                 continue
             if found is not None:
-                return found
+                return found, True
             absent += 1
             if absent < 2:
                 self._sleep(LOOK_AGAIN_S)
         held = self._work.withdraw(submission.folder, max(1, len(submission.indices)))
         if held and submission.kind is Kind.SINGLE and held[0]:
-            return Accepted((held[0],))  # it runs already: the claim says under which id
-        if held or absent < 2:
-            self.unsettled.add(submission.token)
-        raise error
+            return Accepted((held[0],)), True  # it runs already: the claim says under which id
+        return None, not held and absent == 2
 
     # Repair ---------------------------------------------------------------------------------------------------------------
 
@@ -431,6 +447,9 @@ class Submitter:
         if begun and all(begun):  # it ran, and the scheduler has forgotten it: sent again, it would only be refused
             found = Accepted(tuple(one for one in begun if one is not None))
         try:
+            if row.token in self._to_withdraw:
+                self._work.withdraw(row.folder, row.jobs)
+                self._to_withdraw.discard(row.token)
             if self._work.was_withdrawn(row.folder, row.jobs):
                 answers = self._scheduler.control(Action.CANCEL, found.native_ids) if found is not None else {}
                 for answer in answers.values():
@@ -450,7 +469,7 @@ class Submitter:
                 terms = msgspec.structs.replace(row.terms, submitted_at=self._clock())
                 self._journal.sent_again(row.token, terms)
                 self._accept(submission, self._scheduler.submit(submission), terms)
-        except (SchedulerUnavailable, TransportError, NoScheduler) as error:
+        except (SchedulerUnavailable, TransportError, NoScheduler, JournalError, OSError) as error:
             _logger.info("the submission %s cannot be settled now: %s", row.token, error)
             return False
         except JobyardError as error:

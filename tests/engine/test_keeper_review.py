@@ -27,7 +27,7 @@ from jobyard import (
     folder_receipts,
 )
 from jobyard.job import After
-from jobyard.schedulers.base import Action, Answer, Capabilities, Row, SiteLimits, Submission
+from jobyard.schedulers.base import Accepted, Action, Answer, Capabilities, Row, SiteLimits, Submission
 from jobyard.script import WorkRoot
 
 QUEUED, RUNNING, DONE, FAILED = JobState.QUEUED, JobState.RUNNING, JobState.DONE, JobState.FAILED
@@ -346,6 +346,62 @@ def test_repair_is_tried_again_after_an_outage(rig: Rig, tmp_path: Path, monkeyp
         rig.step()
     rig.step(30)
     assert len(rig.keeper.states()) == 1
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_repair_that_cannot_be_recorded_undoes_nothing(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    """The scheduler has the job, from before the crash or by the repair; the disk is full."""
+    token = left_by_a_crash(tmp_path, rig)
+    folder = rig.journal.submission(token).folder
+    if taken:
+        rig.scheduler.known[token] = Accepted(("1",))
+
+    def full(*arguments: object, **named: object) -> bool:
+        raise JournalError("the journal cannot be written: the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.journal, "accepted", full)
+        rig.step()
+    assert os.path.isdir(folder)
+    rig.step(30)
+    assert [entry.native_id for entry in rig.keeper.entries()] == ["1"]
+    assert len(rig.scheduler.submitted) == (0 if taken else 1)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+@pytest.mark.parametrize("what", ["withdraw", "renew"])
+def test_a_failed_call_whose_job_cannot_be_withdrawn_yet(rig: Rig, monkeypatch: pytest.MonkeyPatch, taken: bool, what: str) -> None:
+    """The scheduler answers nothing, and the disk is full: the folder stays, and nothing runs once that is over."""
+
+    def unheard(submission: Submission) -> None:
+        if taken:
+            rig.scheduler.take(submission)
+        raise SchedulerUnavailable("no answer")
+
+    def away(submissions: Sequence[Submission]) -> dict[str, Any]:
+        raise SchedulerUnavailable("away")
+
+    def full(*arguments: object) -> None:
+        if what == "withdraw":
+            raise OSError(28, "No space left on device")
+        raise JournalError("the journal cannot be written: the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobyard.submission.UNANSWERED_S", 0.05)
+        patch.setattr(rig.scheduler, "find", away)
+        patch.setattr(rig.scheduler, "on_submit", unheard)
+        patch.setattr(rig.work if what == "withdraw" else rig.journal, what, full)
+        with pytest.raises(SchedulerUnavailable, match="no answer"):
+            rig.submit()
+    (intended,) = rig.keeper.intended()
+    assert intended.argv == ("/bin/true",)
+    rig.step(30)
+    assert rig.keeper.entries() == []
+    assert rig.keeper.intended() == []
+    assert rig.scheduler.submitted == []
+    assert rig.scheduler.cancelled == (["1"] if taken else [])
 
 
 @pytest.mark.parametrize("refuses", [False, True])
