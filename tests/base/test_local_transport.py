@@ -93,8 +93,8 @@ def test_a_command_that_may_not_be_killed_is_left_and_reaped_later(
     monkeypatch.setattr(os, "killpg", refused)
     began = time.monotonic()
     with pytest.raises(CommandTimeout):
-        run(transport, "/bin/sh", "-c", 'echo $$ > "$1"; exec sleep 600', "sh", str(tmp_path / "pid"), timeout_s=0.3)
-    assert time.monotonic() - began < 20
+        run(transport, "/bin/sh", "-c", 'echo $$ > "$1"; exec sleep 600', "sh", str(tmp_path / "pid"), timeout_s=3.0)
+    assert time.monotonic() - began < 60
     pid = int((tmp_path / "pid").read_text())
     assert Path(f"/proc/{pid}").exists()
     monkeypatch.undo()

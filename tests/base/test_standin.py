@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -121,32 +120,32 @@ def test_what_a_job_leaves_behind_is_killed(bench: Bench) -> None:
 
 def test_walltime_sends_term_then_kill(bench: Bench, cell: Cell) -> None:
     cell.configure(kill_grace_s=1.5)
-    native_id = bench.submit('trap "echo term >> log" TERM; while :; do sleep 0.05; done', limits=Limits(walltime_s=0.2))
+    native_id = bench.submit('trap "echo term >> log" TERM; while :; do sleep 0.05; done', limits=Limits(walltime_s=3.0))
     row = bench.until(native_id, "TIMEOUT")
     assert row.ending is not None
     assert (row.ending.state, row.ending.cause, row.ending.signal) == (JobState.FAILED, Cause.WALLTIME, "SIGKILL")
-    assert 1.7 <= (row.ending.usage.wall_s or 0) < 30
+    assert 4.5 <= (row.ending.usage.wall_s or 0) < 60
     (folder,) = bench.folder.iterdir()
     assert (folder / "log").read_text() == "term\n"
 
 
 def test_a_job_that_ends_well_on_term_has_timed_out_all_the_same(bench: Bench) -> None:
-    row = bench.until(bench.submit('trap "exit 0" TERM; while :; do sleep 0.02; done', limits=Limits(walltime_s=0.2)), "TIMEOUT")
+    row = bench.until(bench.submit('trap "exit 0" TERM; while :; do sleep 0.02; done', limits=Limits(walltime_s=3.0)), "TIMEOUT")
     assert row.ending is not None
     assert (row.ending.state, row.ending.exit_code) == (JobState.FAILED, 0)
 
 
 def test_run_time_does_not_count_suspension(bench: Bench) -> None:
-    native_id = bench.submit("exec sleep 600", limits=Limits(run_time_s=1.5))
+    native_id = bench.submit("exec sleep 600", limits=Limits(run_time_s=3.0))
     bench.until(native_id, "RUNNING")
     assert bench.scheduler.control(Action.SUSPEND, [native_id]) == {native_id: None}
     suspended_at = time.time()
-    eventually(lambda: time.time() > suspended_at + 1.7 or None, "the limit has passed")
+    eventually(lambda: time.time() > suspended_at + 3.2 or None, "the limit has passed")
     assert bench.rows()[native_id].native_state == "SUSPENDED"
     bench.scheduler.control(Action.RESUME, [native_id])
     row = bench.until(native_id, "TIMEOUT")
     assert row.ending is not None
-    assert (row.ending.usage.wall_s or 0) > 3.1
+    assert (row.ending.usage.wall_s or 0) > 6.1
 
 
 def test_memory_is_enforced(bench: Bench) -> None:
@@ -590,7 +589,7 @@ def test_commands_cost_little_beyond_the_start_of_python(bench: Bench, cell: Cel
         bench.accept(submission)
         commands.append(time.perf_counter() - middle)
         plain.append(middle - began)
-    assert statistics.median(commands) < 3 * statistics.median(plain)
+    assert min(commands) < 3 * min(plain)  # the quickest: a loaded machine delays it least
 
 
 def test_the_programs_import_the_standard_library_alone() -> None:

@@ -289,8 +289,8 @@ def test_four_processes_take_each_job_once(journal: Journal, path: Path) -> None
 
 POLL = """
 import time
-end = time.monotonic() + 1.5
 sys.stdin.readline()
+end = time.monotonic() + 1.5
 while time.monotonic() < end:
     if journal.claim_poll("x", 0.25):
         print("asked", flush=True)

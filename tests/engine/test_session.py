@@ -173,7 +173,7 @@ def test_many_wait_for_one(session: Session, keeper: FakeKeeper) -> None:
 def test_as_completed_and_wait_any_in_order_of_ending(session: Session, keeper: FakeKeeper) -> None:
     jobs = session.submit_all([["x"]] * 4)
     keeper.tell((3, DONE))
-    order = session.as_completed(jobs, timeout=5)
+    order = session.as_completed(jobs, timeout=60)
     assert next(order) is jobs[2]
     assert session.wait_any(jobs) is jobs[2]
     keeper.tell((1, DONE), (4, FAILED))

@@ -133,7 +133,7 @@ def play(state_dir: Path, targets: tuple[str, ...], *, jobs: int, kills: int, sp
             placed = rig.keeper.submit([JobDescription(argv=one.argv, directory=str(folder)) for one in chosen])
             fates.extend(zip(placed, chosen, strict=True))
             rig.keeper.wait_until(lambda: False, span_s / requests * random_.random())
-        told = rig.keeper.wait_until(lambda: all(job.key in rig.endings for job, _ in fates), 45)
+        told = rig.keeper.wait_until(lambda: all(job.key in rig.endings for job, _ in fates), 150)
         killer.join()
         return _judge(rig, fates, folder, killer.killed, told)
     finally:

@@ -19,7 +19,7 @@ from jobyard.schedulers.base import Action
 from jobyard.schedulers.local import kernel
 from jobyard.schedulers.local.children import Child, Children
 from jobyard.schedulers.local.spawner import end_sessions, kill_leftovers
-from jobyard.testing.polling import eventually
+from jobyard.testing.polling import LONG_S, eventually
 from local.rig import Rig
 
 FOREVER = ["/bin/sleep", "1000"]
@@ -222,20 +222,22 @@ def test_dependency_on_an_array(rig: Rig) -> None:
 
 
 def test_begin_time(rig: Rig) -> None:
-    begin = time.time() + 0.7
+    rig.run(["/bin/true"])  # the server is there
+    begin = time.time() + 2.0
     job = rig.submit(["/bin/true"], begin_at=begin)
     rig.until(job, JobState.HELD)
     assert rig.updates[-1].by is By.SYSTEM
     ending = rig.wait(job)
     assert ending.began_at is not None
-    assert begin <= ending.began_at < begin + 5
+    assert begin <= ending.began_at < begin + 30
 
 
 def test_held_by_both(rig: Rig) -> None:
-    job = rig.submit(["/bin/true"], begin_at=time.time() + 0.5, hold=True)
+    rig.run(["/bin/true"])  # the server is there
+    job = rig.submit(["/bin/true"], begin_at=time.time() + 2.0, hold=True)
     rig.until(job, JobState.HELD)
     assert rig.updates[-1].by is By.BOTH
-    assert rig.keeper.wait_until(lambda: rig.updates[-1].by is By.USER, 20)
+    assert rig.keeper.wait_until(lambda: rig.updates[-1].by is By.USER, LONG_S)
     rig.control(Action.RELEASE, job)
     assert rig.wait(job).success
 
@@ -305,7 +307,7 @@ def test_attach(open_rig: Callable[..., Rig]) -> None:
     entry = second.keeper.entries([key])[0]
     assert entry.foreign
     first.control(Action.CANCEL, job)
-    assert second.keeper.wait_until(lambda: key in second.endings, 20)
+    assert second.keeper.wait_until(lambda: key in second.endings, LONG_S)
     with pytest.raises(UnknownJob):
         second.keeper.attach("123456")
 

@@ -23,7 +23,7 @@ from jobyard.schedulers.local import LocalScheduler, kernel, paths, stop
 from jobyard.schedulers.local.jobs import Run
 from jobyard.schedulers.local.recover import is_it
 from jobyard.schedulers.local.store import Store
-from jobyard.testing.polling import eventually
+from jobyard.testing.polling import LONG_S, eventually
 from local.killing import find_pair
 from local.rig import Rig
 
@@ -139,7 +139,7 @@ def test_news_of_one_client_reach_another(open_rig: Callable[..., Rig]) -> None:
     first.run(["/bin/true"])
     second = open_rig(first.keeper.session_id)
     job = first.submit("exit 9")
-    assert second.keeper.wait_until(lambda: job.key in second.endings, 20)
+    assert second.keeper.wait_until(lambda: job.key in second.endings, LONG_S)
     assert second.endings[job.key].exit_code == 9
 
 
@@ -303,7 +303,7 @@ def test_another_boot_makes_what_ran_lost(open_rig: Callable[..., Rig], state_di
     assert ending is not None
     assert ending.cause == "lost"
     assert ending.exit_code is None
-    assert later.keeper.wait_until(lambda: again.key in later.endings, 20) or entries[again.key].ending is not None
+    assert later.keeper.wait_until(lambda: again.key in later.endings, LONG_S) or entries[again.key].ending is not None
     assert later.keeper.entries([again.key])[0].ending.exit_code == 3  # type: ignore[union-attr]
 
 
@@ -486,13 +486,14 @@ def test_a_request_without_sense_is_answered_and_harms_nobody(rig: Rig) -> None:
 def test_listing_is_fast(rig: Rig) -> None:
     count = 20_000
     rig.keeper.submit([rig.describe(["/bin/true"], hold=True)] * count)
-    begun = time.perf_counter()
-    states = rig.keeper.states()
-    listed = time.perf_counter() - begun
-    assert len(states) == count
-    begun = time.perf_counter()
-    assert len(rig.keeper.entries(newest=50)) == 50
-    newest = time.perf_counter() - begun
-    assert listed < 1.0
-    assert newest < 0.3
+    listed, newest = list[float](), list[float]()
+    for _ in range(5):  # the quickest of each: a loaded machine delays it least
+        begun = time.perf_counter()
+        assert len(rig.keeper.states()) == count
+        listed.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        assert len(rig.keeper.entries(newest=50)) == 50
+        newest.append(time.perf_counter() - begun)
+    assert min(listed) < 1.0
+    assert min(newest) < 0.3
     rig.control(Action.CANCEL, *rig.keeper.submit([rig.describe(["/bin/true"], hold=True)]))

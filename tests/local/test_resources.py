@@ -113,26 +113,26 @@ def test_gpus_are_handed_out(open_rig: Callable[..., Rig], tmp_path: Path) -> No
 
 
 def test_walltime_counts_suspended_time(rig: Rig) -> None:
-    job = rig.submit(FOREVER, walltime=0.8)
+    job = rig.submit(FOREVER, walltime=3.0)
     rig.until(job, JobState.RUNNING)
     rig.control(Action.SUSPEND, job)
     ending = rig.wait(job)
     assert ending.cause is Cause.WALLTIME
     assert ending.state is JobState.FAILED
     assert ending.usage.wall_s is not None
-    assert 0.79 <= ending.usage.wall_s < 20
+    assert 2.99 <= ending.usage.wall_s < 60
 
 
 def test_run_time_leaves_suspended_time_out(rig: Rig) -> None:
-    job = rig.submit(FOREVER, run_time=0.6)
+    job = rig.submit(FOREVER, run_time=2.5)
     rig.until(job, JobState.RUNNING)
     rig.control(Action.SUSPEND, job)
-    assert not rig.keeper.wait_until(lambda: job.key in rig.endings, 1.0)
+    assert not rig.keeper.wait_until(lambda: job.key in rig.endings, 2.8)
     rig.control(Action.RESUME, job)
     ending = rig.wait(job)
     assert ending.cause is Cause.WALLTIME
     assert ending.usage.wall_s is not None
-    assert ending.usage.wall_s > 1.4
+    assert ending.usage.wall_s > 5.1
 
 
 def test_deadline(rig: Rig) -> None:

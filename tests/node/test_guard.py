@@ -27,18 +27,18 @@ def test_a_job_that_ends_by_itself_is_left_alone(rig: Rig) -> None:
 
 def test_the_walltime(rig: Rig) -> None:
     began = time.monotonic()
-    run = rig.sh("/bin/sleep 60", traits=GUARDED, limits=Limits(walltime_s=0.5))
-    assert time.monotonic() - began < 30
+    run = rig.sh("/bin/sleep 60", traits=GUARDED, limits=Limits(walltime_s=1.5))
+    assert time.monotonic() - began < 50
     ending = run.end.ending
     assert ending is not None
     assert (ending.cause, ending.signal, run.end.clean, run.end.ended) == (Cause.WALLTIME, "SIGTERM", True, True)
-    assert "walltime of 0.5 s" in ending.message
+    assert "walltime of 1.5 s" in ending.message
 
 
 def test_the_walltime_of_one_that_heeds_no_term(one_rig: Rig) -> None:
     """KILL follows, for the command and for what it started; the shepherd lives on and tells of it."""
     text = "trap '' TERM; /bin/sleep 61 & echo $! > child; while :; do /bin/sleep 1; done"
-    run = one_rig.sh(text, traits=GUARDED, limits=Limits(walltime_s=0.2))
+    run = one_rig.sh(text, traits=GUARDED, limits=Limits(walltime_s=3.0))  # time for the trap
     ending = run.end.ending
     assert ending is not None
     assert (ending.cause, ending.signal, run.end.clean) == (Cause.WALLTIME, "SIGKILL", True)
