@@ -234,3 +234,26 @@ def test_what_may_be_under_way_at_first_comes_down_to_the_window(window: int) ->
         os.close(writing)
     assert rounds[0] == burst
     assert all(window * 3 // 4 < one <= window for one in rounds[10:]), rounds
+
+
+def test_a_frame_that_is_broken_off_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever came behind half of one would be taken for its other half."""
+    reading, writing = os.pipe()
+    sender = wire.Sender(writing)
+    writev = os.writev
+
+    def interrupted(fd: int, parts: list[bytes]) -> int:
+        writev(fd, [bytes(parts[0])[:20]])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "writev", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sender.send(wire.DATA, 1, b"\0", b"x" * 100)
+        monkeypatch.undo()
+        with pytest.raises(BrokenPipeError):
+            sender.send(wire.CANCEL, 1)
+        assert len(os.read(reading, 1000)) == 20
+    finally:
+        os.close(reading)
+        os.close(writing)

@@ -8,6 +8,7 @@ files that were under way are removed, unless they can be resumed, and the helpe
 
 import errno
 import os
+import signal
 import sys
 import threading
 import time
@@ -104,6 +105,8 @@ class Helper(object):
                 self._take(*frame)
         except (wire.WireError, OSError) as error:
             _tell("jobyard helper: %s\n" % error)
+        except ToldToGo:
+            pass
         finally:
             self._leave()
 
@@ -117,11 +120,13 @@ class Helper(object):
                 if self._idle:
                     self._idle -= 1
                     self._lock.notify()
-                elif self._threads < _THREADS:
-                    self._threads += 1
-                    thread = threading.Thread(target=self._work)
-                    thread.daemon = True
-                    thread.start()
+                    return
+                if self._threads >= _THREADS or self._one_more():
+                    return
+                self._todo.remove(request)  # those that are there may be busy for as long as the link lives
+                del self._requests[number]
+            said = "no thread can be started there: this login has as many processes as it may have"
+            self.sender.send(wire.ERR, number, wire.head({"kind": "resources", "message": said}))
             return
         if kind == wire.PING:
             self.sender.send(wire.PONG, number, payload)
@@ -139,6 +144,17 @@ class Helper(object):
         elif kind == wire.CANCEL:
             concerned.cancel()
 
+    def _one_more(self) -> "bool":
+        """Begin a thread, with the lock held; False: there can be none now."""
+        thread = threading.Thread(target=self._work)
+        thread.daemon = True
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._threads += 1
+        return True
+
     def _work(self) -> "None":
         while True:
             with self._lock:
@@ -146,13 +162,19 @@ class Helper(object):
                     self._idle += 1
                     self._lock.wait()
                 request = self._todo.popleft()
+            lives = False
             try:
                 self._serve(request)
+                lives = True
             except OSError:  # the link is gone; the main thread sees it too
-                pass
+                lives = True
             finally:
                 with self._lock:
                     self._requests.pop(request.request, None)
+                    if not lives:  # it ends of a fault of ours: another takes its place
+                        self._threads -= 1
+                        if self._todo:
+                            self._one_more()
                     if self.leaving:
                         self._lock.notify_all()
 
@@ -186,6 +208,8 @@ class Helper(object):
 
     def _leave(self) -> "None":
         """The link is gone: end what nobody waits for, let submissions finish, and go."""
+        for number in GOING:
+            signal.signal(number, signal.SIG_IGN)
         if sys.exc_info()[0] is not None:
             _tell(traceback.format_exc())
         with self._lock:
@@ -204,6 +228,17 @@ class Helper(object):
                     except OSError:
                         pass
         os._exit(0)
+
+
+class ToldToGo(BaseException):
+    """A signal came: the host goes down, or whoever manages it ends what a login left."""
+
+
+GOING = (signal.SIGTERM, signal.SIGHUP)
+
+
+def _told_to_go(number: "int", frame: "Any") -> "None":
+    raise ToldToGo
 
 
 def _tell(text: "str") -> "None":
@@ -305,6 +340,8 @@ def main() -> "None":
             fcntl.fcntl(fd, 1031, wire.PIPE_BYTES)  # F_SETPIPE_SZ
         except OSError:  # not a pipe, or not Linux
             pass
+    for number in GOING:
+        signal.signal(number, _told_to_go)
     helper = Helper(incoming, outgoing)
     helper.hello()
     helper.run()

@@ -159,7 +159,7 @@ class Sender(object):
         return free
 
     def send(self, kind: "int", request: "int" = 0, first: "bytes" = b"", second: "bytes" = b"") -> "None":
-        """One frame; its payload is both parts. OSError: nobody reads any more."""
+        """One frame; its payload is both parts. OSError: nobody reads any more, or an earlier frame was broken off."""
         header = HEADER.pack(len(first) + len(second), request, kind)
         if len(second) <= _JOINED:
             parts = [header + first + second]
@@ -168,7 +168,13 @@ class Sender(object):
         with self._lock:
             if self._shut:
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-            self._write(parts)
+            whole = False
+            try:
+                self._write(parts)
+                whole = True
+            finally:
+                if not whole:  # Ctrl-C, perhaps within the frame: what came next would be taken for the rest of it
+                    self._shut = True
 
     def _write(self, parts: "Any") -> "None":
         while parts:

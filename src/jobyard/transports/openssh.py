@@ -115,12 +115,16 @@ class OpenSSHTransport:
         link = self.link(background=background)
         streamed = len(raw) > wire.INLINE
         pending = link.send(op, {**arguments, "streamed": True} if streamed else arguments, b"" if streamed else raw)
-        with self._lock:
-            self._mine.add(pending)
-        if self._closed:
-            pending.finish(self._was_closed())
-        if streamed and self.send_part(pending, raw):
-            self.send_end(pending)
+        try:
+            with self._lock:
+                self._mine.add(pending)
+            if self._closed:
+                pending.finish(self._was_closed())
+            if streamed and self.send_part(pending, raw):
+                self.send_end(pending)
+        except BaseException:  # Ctrl-C, LinkLost: nobody gets to know of it
+            with self.watched(pending):
+                raise
         return pending
 
     def send_part(self, pending: Pending, data: Any, deadline: float | None = None) -> bool:
@@ -238,6 +242,8 @@ class OpenSSHTransport:
         """The error for a refusal that no call expects."""
         if refusal.kind == "os":
             return path_error(self.name, "use", str(refusal.details.get("path") or ""), refusal.os_error())
+        if refusal.kind == "resources":
+            return TransportError(f"{self.name}: {printable(str(refusal))}; end some, and try again")
         return TransportError(f"{self.name}: the helper failed: {printable(str(refusal), 1000)}")
 
     def environment(self) -> Mapping[str, str]:

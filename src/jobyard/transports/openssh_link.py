@@ -112,8 +112,10 @@ class Pending(wire.Streams):
         """Nobody wants the answer any more; what it does there is ended."""
         self.link.forget(self)
         if not self.done.is_set():
-            with contextlib.suppress(OSError):
+            try:
                 self.sender.send(wire.CANCEL, self.request)
+            except OSError:  # it is gone, or Ctrl-C broke off a message: the next call makes another
+                self.link.abort()
 
 
 class _Reader(wire.FrameReader):
@@ -203,6 +205,7 @@ class Link:
         for fd in (self._in, self._out):
             _resize(fd)
         self.sender = wire.Sender(self._in)
+        _links.add(self)  # a child that is forked from now on must let go of its pipes
         try:
             with _terminal_kept(ask):
                 self.identity, start = self._greet(nonce, ask)
@@ -213,7 +216,6 @@ class Link:
         self.buffers = self._reader.buffers
         self._thread = threading.Thread(target=self._read, name="jobyard-ssh", daemon=True)
         self._thread.start()
-        _links.add(self)
 
     # Connecting
 
@@ -377,9 +379,10 @@ class Link:
                 self._take(*frame)
         except LinkLost as error:
             why = error
-        except (wire.WireError, OSError, msgspec.MsgspecError, ValueError) as error:
+        except (wire.WireError, OSError, msgspec.MsgspecError, ValueError, TypeError, LookupError, AttributeError) as error:
             why = LinkLost(f"{self.name}: what came is no message ({error}); the connection was closed")
-        self._die(why)
+        finally:  # whatever ends this thread: nobody waits for what cannot come
+            self._die(why)
 
     def _take(self, kind: int, number: int, payload: bytes) -> None:
         if kind in (wire.PONG, wire.PING, wire.BYE):
@@ -511,7 +514,9 @@ def _terminal_kept(ask: bool) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            termios.tcsetattr(fd, termios.TCSANOW, list(saved))
+            with contextlib.suppress(termios.error, OSError):
+                if os.tcgetpgrp(fd) == os.getpgrp():  # in the background, setting it would stop this program
+                    termios.tcsetattr(fd, termios.TCSANOW, list(saved))
             raise
     finally:
         os.close(fd)
