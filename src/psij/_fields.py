@@ -51,6 +51,11 @@ def wrong(label: str, wanted: str, value: object) -> TypeError:
     return TypeError(f"{label} is {wanted}, not {type(value).__name__} {value!r}")
 
 
+def holds(label: str, wanted: str, item: object, what: str = "") -> TypeError:
+    """The TypeError for an item of the wrong type; ``what``: ``the key ``."""
+    return TypeError(f"{label} is {wanted}; it holds {what}{type(item).__name__} {item!r}")
+
+
 def optional_text(label: str, value: str | None) -> str | None:
     """A str, or None."""
     if value is not None and not isinstance(value, str):
@@ -89,7 +94,7 @@ def text_list(label: str, value: list[str] | None) -> list[str] | None:
         raise wrong(label, "a list of str, or None", value)
     for item in value:
         if not isinstance(item, str):
-            raise wrong(label, "a list of str; it holds", item)
+            raise holds(label, "a list of str", item)
     return value if isinstance(value, list) else list(value)
 
 
@@ -105,7 +110,7 @@ def environment(label: str, value: Mapping[str, str | int] | None) -> dict[str, 
 def variable(label: str, key: object) -> str:
     """The name of an environment variable."""
     if not isinstance(key, str):
-        raise wrong(label, "a dict with str keys; it holds the key", key)
+        raise holds(label, "a dict with str keys", key, "the key ")
     return key
 
 
@@ -115,7 +120,7 @@ def text_or_number(label: str, item: object) -> str:
         return item
     if isinstance(item, int):
         return str(item)
-    raise wrong(label, "a dict with str or int values; it holds", item)
+    raise holds(label, "a dict with str or int values", item)
 
 
 def same(one: Any, other: Any, names: tuple[str, ...]) -> bool:

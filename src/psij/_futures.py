@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_completed", "future_of", "wait_all", "wait_any"]
 
+_LONGEST_S = 1e9  # as good as for ever; locks cannot be waited for as long as timedelta.max
+
 
 def future_of(job: Job) -> concurrent.futures.Future[JobStatus]:
     """The future of the job's final status; one for each call."""
@@ -47,7 +49,7 @@ def _nothing(status: JobStatus) -> None:
 def _seconds(timeout: timedelta | None) -> float | None:
     if timeout is not None and not isinstance(timeout, timedelta):
         raise TypeError(f"timeout is a timedelta or None, not {type(timeout).__name__} {timeout!r}")
-    return None if timeout is None else max(0.0, timeout.total_seconds())
+    return None if timeout is None else min(max(0.0, timeout.total_seconds()), _LONGEST_S)
 
 
 def wait_any(jobs: list[Job], timeout: timedelta | None) -> Job | None:

@@ -6,7 +6,7 @@ import logging
 import re
 from datetime import timedelta
 
-from ._fields import Field, optional_text, same, wrong
+from ._fields import Field, holds, optional_text, same, wrong
 
 __all__ = ["JobAttributes"]
 
@@ -32,7 +32,7 @@ def _attributes(label: str, value: dict[str, object] | None) -> dict[str, object
         raise wrong(label, "a dict, or None", value)
     for key in value:
         if not isinstance(key, str):
-            raise wrong(label, "a dict with str keys; it holds the key", key)
+            raise holds(label, "a dict with str keys", key, "the key ")
     return value
 
 

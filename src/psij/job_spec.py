@@ -8,7 +8,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
-from ._fields import Field, environment, flag, optional_path, optional_text, same, text_list, wrong
+from ._fields import Field, environment, flag, holds, optional_path, optional_text, same, text_list, wrong
 from .job_attributes import JobAttributes
 from .resource_spec import ResourceSpec
 from .staging import StageIn, StageOut, StageOutFlags
@@ -51,7 +51,7 @@ def _set_of(kind: type) -> Any:
             raise wrong(label, f"a set of {kind.__name__}, or None", value)
         for item in value:
             if not isinstance(item, kind):
-                raise wrong(label, f"a set of {kind.__name__}; it holds", item)
+                raise holds(label, f"a set of {kind.__name__}", item)
         return value if isinstance(value, set) else set(value)
 
     return convert
@@ -65,7 +65,7 @@ def _paths(label: str, value: Iterable[str | os.PathLike[str]] | None) -> set[Pa
     found = set()
     for item in value:
         if not isinstance(item, str | os.PathLike):
-            raise wrong(label, "a set of paths; it holds", item)
+            raise holds(label, "a set of paths", item)
         found.add(Path(item))
     return found
 

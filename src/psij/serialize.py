@@ -246,7 +246,10 @@ def _to_attributes(value: object) -> JobAttributes:
 
 def _duration(value: object) -> timedelta:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return timedelta(seconds=value)
+        try:
+            return timedelta(seconds=value)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"duration is a number of seconds, not {value!r}: {error}") from error
     text = _text("duration", value)
     if text.endswith(" s"):
         try:

@@ -127,6 +127,8 @@ def test_what_it_writes_is_read_by_psij_python() -> None:
         ('{"environment": {"a": 1.5}}', "environment"),
         ('{"attributes": {"duration": "soon"}}', "walltime"),
         ('{"attributes": {"duration": true}}', "duration"),
+        ('{"attributes": {"duration": 1e400}}', "duration is a number of seconds, not inf"),
+        ('{"attributes": {"duration": NaN}}', "duration is a number of seconds, not nan"),
         ('{"attributes": {"flurb": 1}}', "no 'flurb'"),
         ('{"attributes": []}', "attributes"),
         ('{"resources": {"__version": 7}}', "version 7"),

@@ -29,6 +29,21 @@ def test_environment_values_become_text() -> None:
     assert JobSpec(environment={"A": 1, "B": "b", "C": True}).environment == {"A": "1", "B": "b", "C": "True"}
 
 
+def test_what_is_told_of_a_wrong_item() -> None:
+    cases: list[tuple[str, Any, str]] = [
+        ("arguments", ["a", 1], "is a list of str; it holds int 1"),
+        ("environment", {1: "a"}, "is a dict with str keys; it holds the key int 1"),
+        ("environment", {"a": 1.5}, "is a dict with str or int values; it holds float 1.5"),
+        ("stage_in", {"a"}, "is a set of StageIn; it holds str 'a'"),
+        ("cleanup", {1}, "is a set of paths; it holds int 1"),
+        ("launcher", 1, "is a str or None, not int 1"),
+    ]
+    for field, value, told in cases:
+        with pytest.raises(TypeError) as caught:
+            JobSpec(**{field: value})
+        assert str(caught.value) == f"JobSpec.{field} {told}"
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

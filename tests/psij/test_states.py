@@ -308,6 +308,16 @@ def test_waiting_for_some_of_many() -> None:
     assert executor.wait_any(jobs, timedelta(seconds=20)) is jobs[3]
     with pytest.raises(TimeoutError):
         list(executor.as_completed(jobs, timedelta(milliseconds=1)))
+    for job in jobs:
+        job.status = JobStatus(JobState.FAILED)
+    for forever in (timedelta.max, None):
+        assert executor.wait_any(jobs, forever) is jobs[0]
+        assert executor.wait_all(jobs, forever) == [job.status for job in jobs]
+        late = Job()
+        setting = threading.Timer(0.02, lambda late=late: setattr(late, "status", JobStatus(JobState.FAILED)))
+        setting.start()
+        assert list(executor.as_completed([late], forever)) == [late]
+        setting.join()
     with pytest.raises(SubmitException, match="no job"):
         executor.wait_any([])
     timer.join()
