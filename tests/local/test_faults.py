@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import errno
 import os
@@ -19,6 +20,7 @@ from jobyard.job import JobState
 from jobyard.schedulers.local import LocalScheduler, kernel, paths
 from jobyard.schedulers.local.children import signal_sessions
 from jobyard.schedulers.local.memory import resident_by_session
+from jobyard.schedulers.local.ring import END, FAIL, PID, SPAWNING
 from jobyard.testing.polling import eventually
 from local.rig import Rig
 
@@ -102,3 +104,61 @@ def test_a_process_that_can_open_and_start_nothing_is_told_so(rig: Rig, monkeypa
             rig.submit(["/bin/true"])
     assert rig.run(["/bin/true"]).success
     assert len(rig.keeper.keys()) == 1
+
+
+SPAWNER = """
+import errno, os, socket, sys, threading
+from jobyard.schedulers.local import spawner as module
+from jobyard.schedulers.local.launch import NotStartedError
+from jobyard.schedulers.local.paths import StateFolder
+from jobyard.schedulers.local.ring import PROGRAM, Ring
+from jobyard.schedulers.local.wire import frame, pack
+
+folder, refusals = StateFolder(sys.argv[1]), [int(sys.argv[2])]
+module.SHORT_S = 0.6 if refusals[0] > 10 else 600.0
+os.mkdir(folder.slots)
+ring = Ring.create(folder.ring(1))
+ours, theirs = socket.socketpair()
+spawner = module.Spawner(folder, 1, theirs, os.eventfd(0))
+spawner.launcher.learn(1, pack({b"PATH": b"/usr/bin:/bin"}))
+launch = spawner.launcher.launch
+
+def refused(prepared):
+    if refusals[0]:
+        refusals[0] -= 1
+        prepared.close()
+        raise NotStartedError(PROGRAM, errno.EAGAIN)
+    return launch(prepared)
+
+spawner.launcher.launch = refused
+
+def serve():
+    seen = []
+    while sum(one.kind in (3, 4) for one in seen) < 2:
+        seen += ring.read()
+    print([(one.kind, one.number, one.errno) for one in seen], flush=True)
+    ours.sendall(frame(["bye"]))
+
+ours.sendall(frame(["run", [[number, b"t", 1, 0, None, pack({"a": [b"/bin/true"], "d": b"/"})] for number in (7, 8)]]))
+thread = threading.Thread(target=serve)
+thread.start()
+spawner.run()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("refusals", [3, 1000])
+def test_a_job_waits_for_a_process_and_does_not_fail_at_once(tmp_path: Path, refusals: int) -> None:
+    """The user has as many processes as may be: a queue must not go up in failures. Where that lasts, and no job runs whose end
+    could change it, it is told."""
+    words = [sys.executable, "-c", SPAWNER, str(tmp_path), str(refusals)]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    said = subprocess.run(words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False, timeout=120)
+    records = ast.literal_eval(said.stdout.decode())
+    if refusals == 3:
+        began = [(SPAWNING, 7, 0)] * 4 + [(PID, 7, 0), (SPAWNING, 8, 0), (PID, 8, 0)]
+        assert [one for one in records if one[0] != END] == began
+        assert sorted(one for one in records if one[0] == END) == [(END, 7, 0), (END, 8, 0)]
+    else:
+        assert [one for one in records if one[0] != SPAWNING] == [(FAIL, 7, errno.EAGAIN), (FAIL, 8, errno.EAGAIN)]
+        assert records.count((SPAWNING, 7, 0)) > 1

@@ -41,6 +41,8 @@ IGNORED = (
     signal.SIGTTOU,
 )
 SWEEP_S = 1.0
+SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # what the machine, or the user, has too little of for a process
+SHORT_S, AGAIN_S = 30.0, 0.25  # how long that may last while no job of ours runs; between two tries
 FILES_BESIDE, FILES_OF_JOB = 24, 4  # descriptors of this process, and of each job here
 PEAK_MARGIN_KIB = 1024  # the kernel's counters are that far apart
 
@@ -68,6 +70,7 @@ class Spawner:
         self._leftovers: dict[int, float] = {}  # sessions whose leader was ended by us -> when the others are killed
         self._peak_kib = kernel.own_peak_kib()
         self._most = most_jobs(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._short_since = self._not_before = 0.0  # processes are short; when to try again
         self._dry = False
         self._leave = False
         self._next_sweep = time.monotonic() + SWEEP_S
@@ -93,7 +96,7 @@ class Spawner:
                     hear = True
             if hear and not self._hear():
                 return not self._leave
-            while self._starts and self.ring.room() and len(by_fd) < self._most:
+            while self._starts and self.ring.room() and len(by_fd) < self._most and self._may_try():
                 self._start(self._starts.popleft())
                 wrote = True
             if wrote and (self.ring.reader_sleeps() or self._dry or self._starts):
@@ -108,8 +111,22 @@ class Spawner:
 
     def _timeout(self) -> float:
         if self._starts:
-            return 0.005  # the ring is full, as the server is behind; or no more descriptors may be open
+            return 0.005  # the ring is full, as the server is behind; or there is no more of something for now
         return SWEEP_S
+
+    def _may_try(self) -> bool:
+        return not self._not_before or time.monotonic() >= self._not_before
+
+    def _later(self, item: list[Any]) -> bool:
+        """There is no process for a job now. It waits until one of ours has ended, or a moment; False: long enough."""
+        now = time.monotonic()
+        self._short_since = self._short_since or now
+        if not self.children and now - self._short_since > SHORT_S:
+            self._short_since = self._not_before = 0.0
+            return False
+        self._not_before = now + AGAIN_S
+        self._starts.appendleft(item)
+        return True
 
     def _sweep(self, now: float) -> None:
         """Reap what orphans of jobs left to us, and end what outlived a terminated leader's grace."""
@@ -253,8 +270,10 @@ class Spawner:
         except NotStartedError as failure:
             if stream:
                 self.slots.give_back(stream)
-            self._fail(kind, number, failure.what, failure.errno)
+            if failure.errno not in SHORT or not self._later(item):
+                self._fail(kind, number, failure.what, failure.errno)
             return
+        self._short_since = self._not_before = 0.0
         took = int((kernel.boot_now() - booted) * 1e6) + 1
         ring.write(PID, 0, 0, pid, number, began, booted, 0, stream, took)
         child = Child(number, pid, began, booted, stream, kind)
@@ -294,6 +313,7 @@ class Spawner:
             self.ring.write_end(flags | passed, child.pid, child.number, now, found[0], child.stream, usage)
         os.waitpid(child.pid, 0)
         self.children.forget(child)
+        self._not_before = 0.0
 
 
 def most_jobs(open_files: int) -> int:
