@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from jobyard.errors import JournalError, SchedulerUnavailable
 from jobyard.job import JobState
 from jobyard.schedulers.local import LocalScheduler, kernel, paths
-from jobyard.schedulers.local.children import signal_sessions
+from jobyard.schedulers.local.children import Child, ended_at, signal_sessions
 from jobyard.schedulers.local.memory import resident_by_session
 from jobyard.schedulers.local.ring import END, FAIL, PID, SPAWNING
 from jobyard.testing.polling import eventually
@@ -162,3 +163,12 @@ def test_a_job_waits_for_a_process_and_does_not_fail_at_once(tmp_path: Path, ref
     else:
         assert [one for one in records if one[0] != SPAWNING] == [(FAIL, 7, errno.EAGAIN), (FAIL, 8, errno.EAGAIN)]
         assert records.count((SPAWNING, 7, 0)) > 1
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, 3600.0, 0.0])
+def test_a_clock_that_is_set_changes_no_duration(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
+    child = Child(1, 17, time.time(), kernel.boot_now(), 0)
+    clock, booted = time.time, kernel.boot_now
+    monkeypatch.setattr(time, "time", lambda: clock() + 5.0 + step_s)
+    monkeypatch.setattr(kernel, "boot_now", lambda: booted() + 5.0)
+    assert 5.0 <= ended_at(child) - child.began < 50.0

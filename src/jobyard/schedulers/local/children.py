@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Collection
 
 from . import kernel
 
-__all__ = ["GROUP", "LEADER", "SESSION", "Child", "Children"]
+__all__ = ["GROUP", "LEADER", "SESSION", "Child", "Children", "ended_at"]
 
 LONGEST_LIST = 4096
+CLOCK_SET_S = 1.0  # by so much the clock and the time since boot do not drift apart by themselves
 LEADER, GROUP, SESSION = 0, 1, 2  # whom a signal is for
 
 
@@ -31,6 +33,12 @@ class Child:
         self.ours = True  # we are the parent: we peek and reap
         self.fault = -1  # the pipe in which the child says why its exec failed
         self.start_ticks = 0  # where it was found by it
+
+
+def ended_at(child: Child) -> float:
+    """Now, as the end of a job: so long after its begin as it took, should the clock have been set meanwhile."""
+    now, took_s = time.time(), kernel.boot_now() - child.booted
+    return now if abs(now - child.began - took_s) < CLOCK_SET_S else child.began + took_s
 
 
 class Children:

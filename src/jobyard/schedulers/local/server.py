@@ -19,7 +19,7 @@ from typing import Any
 from ...errors import ControlError, JobyardError, JournalError, SubmitError
 from . import kernel, paths
 from .cgroup import Groups
-from .children import Child, Children
+from .children import Child, Children, ended_at
 from .clients import Client, Clients
 from .engine import Engine
 from .jobs import Job
@@ -275,7 +275,7 @@ class Server:
                 status = process.exit_status
             else:
                 status = kernel.pidfd_exit_status(child.fd)
-        self.note_end(child.number, child.stream, status, usage, read_fault(child))
+        self.note_end(child.number, child.stream, status, usage, read_fault(child), at=ended_at(child))
         self.children.forget(child)
         if child.ours:
             self._reap.append(child)
@@ -288,19 +288,21 @@ class Server:
         usage: tuple[int, ...] | None,
         fault: tuple[int, int] | None = None,
         message: str = "",
+        at: float | None = None,
     ) -> None:
         """A job that had been started by an earlier spawner has ended."""
+        at = time.time() if at is None else at
         if stream:
             settle(self.folder, stream, number)
         job = self.engine.jobs.get(number)
         if job is None or job.run is None:
             return
         if fault is not None:
-            self.engine.failed_to_start(job, time.time(), *fault)
+            self.engine.failed_to_start(job, at, *fault)
             return
         if status is None and not message:
             message = "it ended while nobody could see how"
-        self.engine.ended(job, time.time(), status, usage, message)
+        self.engine.ended(job, at, status, usage, message)
 
     # Committing ---------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from collections.abc import Collection
 from typing import Any
 
 from . import kernel
-from .children import GROUP, Child, Children, signal_sessions
+from .children import GROUP, Child, Children, ended_at, signal_sessions
 from .launch import Launcher, NotStartedError
 from .paths import StateFolder
 from .ring import FAIL, PASSED, PID, SPAWNING, Ring
@@ -303,7 +303,7 @@ class Spawner:
                 self._start(following)
         flags = self.slots.finish(child.stream, child.number, alone=self.children.alone()) if child.stream else 0
         fault = read_fault(child)
-        now = time.time()
+        now = ended_at(child)
         if found[3] > self._peak_kib + PEAK_MARGIN_KIB:
             self._peak_kib = kernel.own_peak_kib()
         if fault is not None:
