@@ -26,6 +26,8 @@ FOREIGN = (
 def damaged(draw: st.DrawFn, lines: Sequence[bytes], parts: bool = False) -> bytes:
     """Good lines, one to three things done to them.
 
+    What is mixed into a line is a whole one: parts of two, put together, may make a good line, and nothing shows that it is none.
+
     ``parts``: a line tells one thing of a job, not all of it. One that stands whole in another's place, or behind a whole one, is
     not made then: nothing in a record shows that it was another's.
     """
@@ -41,7 +43,7 @@ def damaged(draw: st.DrawFn, lines: Sequence[bytes], parts: bool = False) -> byt
         elif kind == "tail":
             left[at] = left[at][place:]
         elif kind == "mixed" and not (parts and (not left[at][:place].strip() or left[at][:place].endswith(b"\n"))):
-            left[at] = left[at][:place] + left[draw(st.integers(0, len(left) - 1))]
+            left[at] = left[at][:place] + draw(st.sampled_from(lines))
         elif kind == "foreign":
             left.insert(at, draw(st.sampled_from(FOREIGN)))
         elif kind == "empty":
