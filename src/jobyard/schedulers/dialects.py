@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from ..errors import SchedulerUnavailable, UnsupportedAttribute
-from ..job import Resources
-from .base import Answer, Command, Kind, Result, Row, SiteLimits, Submission
+from ..job import JobDescription, Resources
+from .base import Accepted, Answer, Command, Kind, Result, Row, SiteLimits, Submission
+from .finding import accepted_by_token
 
 __all__ = [
     "AFTER",
@@ -20,6 +21,7 @@ __all__ = [
     "in_parts",
     "no_answer",
     "only_id",
+    "placed",
     "ranges",
 ]
 
@@ -44,8 +46,15 @@ class QueueDialect(abc.ABC):
     def directives(self, submission: Submission) -> Sequence[str]:
         return ()  # all stands on the command line
 
+    def accepted(self, native_id: str, submission: Submission) -> Accepted:
+        """Of a submission that is found again: its ids, from that of the job, or of any task."""
+        return Accepted((native_id,))
+
     def find_commands(self, submissions: Sequence[Submission]) -> Sequence[Command]:
         return [self.list_command()]
+
+    def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
+        return accepted_by_token((self.parse_query(result) for result in results), submissions, self.accepted)
 
     def account_command(self, native_ids: Collection[str]) -> Command | None:
         return None
@@ -75,6 +84,13 @@ def in_parts(native_ids: Iterable[str], pattern: re.Pattern[str], most: int) -> 
     """Those that are ids, in parts that one command can bear."""
     known = asked_ids(native_ids, pattern)
     return [tuple(known[at : at + most]) for at in range(0, len(known), most)]
+
+
+def placed(job: JobDescription, *, account: str, hold: str, reservation: str | None = None, queue: str = "-q") -> list[str]:
+    """The options that name the job's queue, account and reservation, and hold it."""
+    named = ((queue, job.queue), (account, job.account), (reservation, job.reservation))
+    words = [word for option, value in named if option is not None and value is not None for word in (option, value)]
+    return [*words, hold] if job.hold else words
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -13,16 +13,14 @@ from collections.abc import Collection, Mapping, Sequence
 from ...errors import ControlError, InvalidJob, JobyardError, SchedulerUnavailable, SubmitError, WrongState
 from ...job import JobDescription
 from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Submission, Traits
-from ..dialects import QueueDialect, asked_ids, in_parts, no_answer, only_id
-from ..finding import accepted_by_token
-from ..pbs.long_options import attribute_words, check_options, marked, unmarked
+from ..dialects import QueueDialect, asked_ids, no_answer, only_id
+from ..pbs.long_options import attribute_words, check_options, control_commands, marked, unmarked
 from ..pbs.options import check_common, shown_name
 from .rows import FIELDS, ID, records, row_of
 
 __all__ = ["CobaltDialect"]
 
 MOST_IDS = 1000
-MOST_ACTED_ON = 200
 NAME_LENGTH = 230
 _WITHOUT = ("QSTAT_HEADER", "QSTAT_HEADER_FULL", "CQSTAT_HEADER", "CQSTAT_HEADER_FULL")
 
@@ -123,10 +121,6 @@ class CobaltDialect(QueueDialect):
         printed = (line.strip() for line in result.text.splitlines())
         return Accepted((only_id(one for one in printed if ID.fullmatch(one)),))
 
-    def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
-        answers = (_answer(result) for result in results)
-        return accepted_by_token(answers, submissions, lambda native_id, _: Accepted((native_id,)))
-
     # What became of them
 
     def query_command(self, native_ids: Collection[str]) -> Command:
@@ -147,8 +141,7 @@ class CobaltDialect(QueueDialect):
     def control_commands(
         self, action: Action, native_ids: Sequence[str], *, signal: int | None
     ) -> Sequence[tuple[Command, tuple[str, ...]]]:
-        program = {Action.CANCEL: "qdel", Action.HOLD: "qhold", Action.RELEASE: "qrls"}[action]
-        return [(Command(argv=(program, *part)), part) for part in in_parts(native_ids, ID, MOST_ACTED_ON)]
+        return control_commands(action, native_ids, ID)
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """All is on standard output: qdel prints a table of what it deleted, and nothing of what is not there; qhold and qrls

@@ -22,8 +22,7 @@ from ...errors import (
 )
 from ...job import JobDescription, signal_name
 from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Row, SiteLimits, Submission, Traits
-from ..dialects import QueueDialect, asked_ids, in_parts, no_answer
-from ..finding import accepted_by_token
+from ..dialects import QueueDialect, asked_ids, in_parts, no_answer, placed
 from .rows import FIELDS, ID, records, row_of
 
 __all__ = ["LsfDialect"]
@@ -119,14 +118,7 @@ class LsfDialect(QueueDialect):
         argv = ["bsub", *job.native, *_attribute_words(job), "-J", _shown_name(submission), "-Jd", submission.token]
         argv += ["-o", "/dev/null", "-cwd", submission.folder, "-env", "none", "-r" if job.rerunnable else "-rn"]
         argv += _resources(job)
-        if job.queue is not None:
-            argv += ["-q", job.queue]
-        if job.account is not None:
-            argv += ["-P", job.account]
-        if job.reservation is not None:
-            argv += ["-U", job.reservation]
-        if job.hold:
-            argv.append("-H")
+        argv += placed(job, account="-P", reservation="-U", hold="-H")
         if submission.after:  # -ti: a job whose condition can no longer be met is ended, not left waiting for ever
             argv += ["-ti", "-w", " && ".join(_condition(native_id, when) for native_id, when in submission.after)]
         text = f"#!/bin/sh\nexec /bin/sh {shlex.quote(script)}\n"
@@ -144,9 +136,8 @@ class LsfDialect(QueueDialect):
         line = said.partition("\n")[0] or f"exit code {result.returncode}"
         raise SubmitError(f"lsf refused the job: {line}", retryable=_LATER.search(said) is not None, output=said)
 
-    def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
-        answers = (_answer(result) for result in results)
-        return accepted_by_token(answers, submissions, lambda native_id, one: _accepted(_number(native_id), one))
+    def accepted(self, native_id: str, submission: Submission) -> Accepted:
+        return _accepted(_number(native_id), submission)
 
     # What became of them
 

@@ -13,9 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from ...errors import ControlError, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, WrongState
 from ...job import JobDescription
 from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Submission, Traits
-from ..dialects import QueueDialect, asked_ids, in_parts, no_answer
-from ..finding import accepted_by_token
-from ..pbs.long_options import attribute_words, check_options, marked, unmarked
+from ..dialects import QueueDialect, asked_ids, no_answer, placed
+from ..pbs.long_options import attribute_words, check_options, control_commands, marked, unmarked
 from ..pbs.options import check_common, mail_words, shown_name
 from .rows import ID, NAME_LENGTH, named, records, row_of
 
@@ -23,7 +22,6 @@ __all__ = ["NqsvDialect"]
 
 UTC: Mapping[str, str] = {"TZ": "UTC0"}
 MOST_IDS = 500  # a request takes 5 kB of what qstat prints
-MOST_ACTED_ON = 200
 
 _FLAGS = frozenset({"h", "V", "x", "z", "exclusive", "accept-sigterm"})
 _OURS = {
@@ -95,14 +93,7 @@ class NqsvDialect(QueueDialect):
         argv = ["qsub", *(mail_words(job) if job.email else ()), *job.native, *attribute_words(self.name, job, _FLAGS, _OURS)]
         argv += ["-N", named(shown_name(job.shown_name, NAME_LENGTH, "A-Za-z_"), submission.token)]
         argv += ["-j", "o", "-o", "/dev/null", "-r", "y" if job.rerunnable else "n", *_resources(job)]
-        if job.queue is not None:
-            argv += ["-q", job.queue]
-        if job.account is not None:
-            argv += ["-A", job.account]
-        if job.reservation is not None:
-            argv += ["-y", job.reservation]
-        if job.hold:
-            argv.append("-h")
+        argv += placed(job, account="-A", reservation="-y", hold="-h")
         return Command(argv=(*argv, script), directory=submission.folder)
 
     def parse_submit(self, result: Result, submission: Submission) -> Accepted:
@@ -116,10 +107,6 @@ class NqsvDialect(QueueDialect):
         lines = [line.strip() for line in said.splitlines() if line.strip() and "not queued" not in line]
         why = lines[0] if lines else f"exit code {result.returncode}"
         raise SubmitError(f"nqsv refused the job: {why}", retryable=re.search(r"\blimit\b", said) is not None, output=said)
-
-    def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
-        answers = (_answer(result) for result in results)
-        return accepted_by_token(answers, submissions, lambda native_id, _: Accepted((native_id,)))
 
     # What became of them
 
@@ -141,8 +128,7 @@ class NqsvDialect(QueueDialect):
     def control_commands(
         self, action: Action, native_ids: Sequence[str], *, signal: int | None
     ) -> Sequence[tuple[Command, tuple[str, ...]]]:
-        program = {Action.CANCEL: "qdel", Action.HOLD: "qhold", Action.RELEASE: "qrls"}[action]
-        return [(Command(argv=(program, *part)), part) for part in in_parts(native_ids, ID, MOST_ACTED_ON)]
+        return control_commands(action, native_ids, ID)
 
     def parse_control(self, action: Action, result: Result, native_ids: Sequence[str]) -> Mapping[str, JobyardError | None]:
         """A sentence for each request, which names it; what it says where something is wrong counts, not the exit code."""

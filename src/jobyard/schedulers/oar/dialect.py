@@ -16,7 +16,7 @@ import msgspec
 from ...errors import ControlError, JobyardError, NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
 from ...job import JobDescription, signal_name
 from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, Submission, Traits
-from ..dialects import QueueDialect, asked_ids, check_count, in_parts, no_answer
+from ..dialects import QueueDialect, asked_ids, check_count, in_parts, no_answer, placed
 from ..finding import accepted_by_members
 from .request import Names, check, job_types, mail_words, moments, needs_site, resource_words, shown_name
 from .rows import ID, TOKEN, records, rows_of
@@ -163,12 +163,7 @@ class OarDialect(QueueDialect):
         argv = ["oarsub", *resource_words(job, self.names, self.properties or ()), "-n", shown_name(job.shown_name)]
         # Streams are the shepherd's. A file in the job's folder would be delivered after the folder is gone.
         argv += ["-d", submission.folder, "-O", "/dev/null", "-E", "/dev/null", *job_types(job, submission.kind), *mail_words(job)]
-        if job.queue is not None:
-            argv += ["-q", job.queue]
-        if job.account is not None:
-            argv += ["--project", job.account]
-        if job.hold:
-            argv.append("--hold")
+        argv += placed(job, account="--project", hold="--hold")
         if submission.kind is not Kind.SINGLE:
             argv += ["--array", str(len(submission.indices))]
         when = " ".join(f"{name}={seconds}" for name, seconds in moments(job).items())

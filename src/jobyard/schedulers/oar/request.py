@@ -130,6 +130,14 @@ def _options(words: Sequence[str], field: str) -> list[tuple[str, str, int]]:
     """Each option's long name and value, and the place of the word that holds the value."""
     found: list[tuple[str, str, int]] = []
     at = 0
+
+    def value_of(option: str) -> str:
+        nonlocal at
+        if at == len(words):
+            raise InvalidJob(f"oar: the option {option} needs a value", field=field)
+        at += 1
+        return words[at - 1]
+
     while at < len(words):
         word = words[at]
         at += 1
@@ -140,10 +148,7 @@ def _options(words: Sequence[str], field: str) -> list[tuple[str, str, int]]:
                 raise InvalidJob(f"oar: --{begun} is no option of oarsub, or the beginning of several", field=field)
             name = matching[0]
             if name not in _FLAGS and not equals:
-                if at == len(words):
-                    raise InvalidJob(f"oar: the option --{name} needs a value", field=field)
-                value = words[at]
-                at += 1
+                value = value_of(f"--{name}")
             found.append((name, value, at - 1))
             continue
         if not word.startswith("-") or len(word) < 2 or word == "--":
@@ -153,11 +158,7 @@ def _options(words: Sequence[str], field: str) -> list[tuple[str, str, int]]:
                 raise InvalidJob(f"oar: -{letter} is no option of oarsub", field=field)
             name, value = _SHORT[letter], word[place:]
             if name not in _FLAGS:
-                if not value:
-                    if at == len(words):
-                        raise InvalidJob(f"oar: the option -{letter} needs a value", field=field)
-                    value = words[at]
-                    at += 1
+                value = value or value_of(f"-{letter}")
                 found.append((name, value, at - 1))
                 break
             found.append((name, "", at - 1))

@@ -7,9 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ...errors import InvalidJob, SchedulerUnavailable
 from ...job import JobDescription
-from ..base import Command, Result
+from ..base import Action, Command, Result
+from ..dialects import in_parts
 
-__all__ = ["attribute_words", "check_options", "marked", "unmarked"]
+__all__ = ["attribute_words", "check_options", "control_commands", "marked", "unmarked"]
+
+MOST_ACTED_ON = 200  # by one command
 
 # ``$0`` is the script's own name; what it prints ends with a line of ours, so that an answer that was cut is seen.
 _MARK = "jobyard: answered with "
@@ -70,6 +73,12 @@ def attribute_words(scheduler: str, description: JobDescription, flags: Collecti
         check_options(scheduler, pair, flags, ours, field=key)
         words += pair
     return words
+
+
+def control_commands(action: Action, native_ids: Sequence[str], pattern: re.Pattern[str]) -> list[tuple[Command, tuple[str, ...]]]:
+    """As Dialect.control_commands; ``pattern``: what an id is."""
+    program = {Action.CANCEL: "qdel", Action.HOLD: "qhold", Action.RELEASE: "qrls"}[action]
+    return [(Command(argv=(program, *part)), part) for part in in_parts(native_ids, pattern, MOST_ACTED_ON)]
 
 
 def marked(script: str, *words: str, **fields: object) -> Command:

@@ -14,7 +14,6 @@ from ...errors import JobyardError, SchedulerUnavailable, SubmitError
 from ...job import JobDescription
 from ..base import Accepted, Action, Answer, Capabilities, Command, Kind, Result, SiteLimits, Submission, Traits
 from ..dialects import AFTER, QueueDialect, asked_ids, in_parts, no_answer, ranges
-from ..finding import accepted_by_token
 from ..pbs.family import MOST_ACTED_ON, asked_for, limits, named_in, parent, printed_id, refusal
 from ..pbs.options import attribute_words, begin_words, check_common, checked_options, mail_words, seconds, shown_name
 from ..pbs.rows import ID, PARENT
@@ -117,9 +116,8 @@ class TorqueDialect(QueueDialect):
             raise SubmitError(f"torque refused the job: {line}", retryable=later, output=said)
         return _accepted(printed_id(result, array=submission.kind is not Kind.SINGLE), submission)
 
-    def parse_find(self, results: Sequence[Result], submissions: Sequence[Submission]) -> Mapping[str, Accepted]:
-        answers = (_answer(result) for result in results)
-        return accepted_by_token(answers, submissions, lambda native_id, one: _accepted(parent(native_id), one))
+    def accepted(self, native_id: str, submission: Submission) -> Accepted:
+        return _accepted(parent(native_id), submission)
 
     # What became of them
 
