@@ -5,7 +5,9 @@ The engine is imported when a session begins, not before.
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -205,12 +207,24 @@ class SessionCore:
             return bound.wait(text, seconds)
 
 
+def _close_engine() -> None:
+    """Sessions that are left open at the end of the program, where the engine was loaded."""
+    fronts = sys.modules.get("jobyard.fronts")
+    if fronts is not None:
+        fronts.close_all_sessions()
+
+
+atexit.register(_close_engine)  # now: what programs register for their end, after this import, finds its session open
+
+
 def _open(contact: str) -> Bound:
     from jobyard import JobyardError
+    from jobyard.fronts import closed_at_exit_by_front
 
     from ._bound import Bound
     from ._faults import translate
 
+    closed_at_exit_by_front()
     try:
         return Bound(contact or None)
     except OSError as error:

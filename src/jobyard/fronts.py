@@ -5,6 +5,7 @@ A front imports ``jobyard`` and this module, and nothing beneath them.
 
 from __future__ import annotations
 
+import atexit
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -40,7 +41,7 @@ from .schedulers.base import (
     Submission,
     Traits,
 )
-from .session import Watch
+from .session import Watch, _close_all
 from .transports.base import Copy, FileKind, FileStat, PathError, Transport
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ __all__ = [
     "Transition",
     "Transport",
     "Watch",
+    "close_all_sessions",
+    "closed_at_exit_by_front",
     "describe",
     "find_known",
     "finish_cancelled",
@@ -218,6 +221,17 @@ def set_follower(job: Job, follower: object) -> None:
 def met(session: Session) -> list[Job]:
     """The jobs of a session that this process has met, in that order; nobody is asked."""
     return session._board.met()
+
+
+def closed_at_exit_by_front() -> None:
+    """The front, which a program imports before the engine is loaded, calls ``close_all_sessions`` at the end of the program:
+    then what the program registered meanwhile for its end still finds its sessions open."""
+    atexit.unregister(_close_all)
+
+
+def close_all_sessions() -> None:
+    """Close what is left open, at the end of the program."""
+    _close_all()
 
 
 def take_none(session: Session) -> None:

@@ -78,9 +78,6 @@ class Session:
             raise
         self._contact = resolved.with_session(self._keeper.session_id)
         self._closed = False
-        if not _open:
-            atexit.unregister(_close_all)
-            atexit.register(_close_all)
         _open.add(self)
 
     def __del__(self) -> None:
@@ -532,6 +529,9 @@ def _close_all() -> None:
     """At the end of the program: what is left open shall neither delay it nor make Python warn."""
     for session in list(_open):
         session.close()
+
+
+atexit.register(_close_all)  # when this is imported, so that what a program does at its end, with its sessions, comes before
 
 
 def _check_indices(indices: Iterable[int]) -> Sequence[int]:

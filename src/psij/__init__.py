@@ -10,6 +10,7 @@
 Importing it starts no thread, installs no signal handler, prints nothing, and looks for no plugins.
 """
 
+from . import _exit as _exit
 from .exceptions import InvalidJobException, SubmitException
 from .job import Job, JobStatusCallback
 from .job_attributes import JobAttributes

@@ -67,6 +67,7 @@ class EngineExecutor(JobExecutor):
 
     def _open_link(self, contact: str | None = None) -> Link:
         import jobyard
+        from jobyard import fronts
 
         from ._engine import let_go, link_to
 
@@ -77,6 +78,7 @@ class EngineExecutor(JobExecutor):
             return jobyard.Session(named, work_dir=None if work is None else str(work.absolute()))
 
         named = contact if contact is not None else self._engine_contact()
+        fronts.closed_at_exit_by_front()
         link = link_to((named, work), opened)
         try:
             self._check_scheduler(link.session)

@@ -373,6 +373,24 @@ s.runBulkJobs(jt, 1, 5, 1)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_what_a_program_does_at_its_end(place: Place, folder: Path) -> None:
+    """As dask-drmaa and others do: jobs are terminated, and the session left, by a handler that was registered before it began."""
+    program = f"""
+import atexit, drmaa
+def end():
+    drmaa.Session.control(drmaa.Session.JOB_IDS_SESSION_ALL, "terminate")
+    print(drmaa.Session.wait(job).wasAborted)
+    drmaa.Session.exit()
+atexit.register(end)
+drmaa.Session.initialize({place.contact!r})
+jt = drmaa.JobTemplate(remoteCommand="/bin/sleep", args=["600"], workingDirectory={str(folder)!r}, outputPath=":/dev/null")
+jt.joinFiles = True
+job = drmaa.Session.runJob(jt)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PROGRAM_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
 def test_start_and_end_are_soon(session: Shared, folder: Path) -> None:
     """A job of no length is submitted, run and told within a moment, where no scheduler takes its time."""
     if not LOCAL:

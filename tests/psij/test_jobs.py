@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -696,6 +698,18 @@ def test_a_specification_is_shared_and_never_changed(executor: JobExecutor) -> N
 def test_urls_that_mean_nothing_here(url: str, what: str, yard: Path) -> None:
     with pytest.raises(InvalidJobException, match=what):
         JobExecutor.get_instance("local", url=url)
+
+
+def test_what_a_program_does_at_its_end(yard: Path) -> None:
+    """It may cancel its jobs, and wait for them, in a handler that was registered before its first submission."""
+    program = (
+        "import atexit, psij\n"
+        "job = psij.Job(psij.JobSpec('/bin/sleep', ['600']))\n"
+        "atexit.register(lambda: (job.cancel(), print(job.wait().state)))\n"
+        "psij.JobExecutor.get_instance('local').submit(job)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "CANCELED\n", "")
 
 
 def test_a_forked_child_works(yard: Path) -> None:
