@@ -25,6 +25,7 @@ from jobyard.transports.base import Command
 from jobyard.transports.openssh import OpenSSHTransport, Settings
 from jobyard.transports.openssh_errors import LinkLost
 from jobyard.transports.openssh_link import Link
+from jobyard.transports.openssh_start import helper_program
 
 _SSH = '#!/bin/sh\nfor last; do :; done\nexec /bin/sh -c "$last"\n'
 Made = Callable[..., OpenSSHTransport]
@@ -55,7 +56,7 @@ def make(ssh: str) -> Iterator[Made]:
 
 def helper_that(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
     """Hosts run another helper from now on."""
-    program = openssh_link.helper_program()
+    program = helper_program()
     assert repr(old)[1:-1].encode() in program
     monkeypatch.setattr(openssh_link, "helper_program", lambda: program.replace(repr(old)[1:-1].encode(), repr(new)[1:-1].encode()))
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from jobyard.errors import TransportError
 from jobyard.node import helper_wire as wire
-from jobyard.node import transfer
+from jobyard.node import receiving, transfer
 from jobyard.testing.watch_suite import NAMES
 from jobyard.transports import openssh_many, openssh_sync
 from jobyard.transports.base import Copy, PathError, PathMissing, Timeouts, TransferTimeout
@@ -254,10 +254,128 @@ def test_a_full_disk_is_told_and_nothing_half_done_is_left(
         bring(transport, str(source), str(small_disk / "to"))
     assert "free some space" in str(caught.value)
     assert caught.value.errno == 28
+    assert caught.value.filename == str(small_disk / "to" / "large")
     assert os.listdir(small_disk / "to") == []
     with pytest.raises(PathError, match=r"(?i)no space left"):
         transport.put(str(source / "large"), str(small_disk / "put"))
     assert os.listdir(small_disk) == ["to"]
+
+
+@BOTH
+def test_a_target_that_cannot_be_is_told(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "tree").mkdir()
+    for source in ("file", "tree"):
+        with pytest.raises(PathError, match="Not a directory") as caught:
+            bring(transport, str(tmp_path / source), str(tmp_path / "file" / "below"))
+        assert caught.value.filename == str(tmp_path / "file" / "below")
+
+
+@BOTH
+def test_a_link_may_name_the_folder_that_is_brought_to(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    source, real = plant(tmp_path / "from"), tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to("real")
+    bring(transport, str(source), str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    assert tree(real) == tree(source)
+    assert stat.S_IMODE(real.stat().st_mode) == stat.S_IMODE(source.stat().st_mode)
+    assert bring(transport, str(source), str(tmp_path / "link")).files == 0
+
+
+@BOTH
+def test_no_file_takes_the_place_of_a_pipe(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    """Nor of a device, which root could replace."""
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "pipe").write_bytes(b"x")
+    (tmp_path / "to").mkdir()
+    os.mkfifo(tmp_path / "to" / "pipe")
+    for source, target in (("from/pipe", "to/pipe"), ("from/pipe", "to/"), ("from", "to")):
+        with pytest.raises(PathError, match="is there already"):
+            bring(transport, str(tmp_path / source), f"{tmp_path}/{target}")
+    assert stat.S_ISFIFO((tmp_path / "to" / "pipe").stat().st_mode)
+    assert os.listdir(tmp_path / "to") == ["pipe"]
+
+
+@BOTH
+def test_a_folder_that_is_closed_to_writing_is_brought_again(transport: OpenSSHTransport, bring: Bring, tmp_path: Path) -> None:
+    """Its own mode comes last, and does not forbid what is brought into it, then or later."""
+    source, target = tmp_path / "from", tmp_path / "to"
+    source.mkdir()
+    for content in (b"one", b"other"):
+        source.chmod(0o700)
+        (source / "file").write_bytes(content)
+        source.chmod(0o500)
+        bring(transport, str(source), str(target))
+        assert (target / "file").read_bytes() == content
+        assert stat.S_IMODE(target.stat().st_mode) == 0o500
+    source.chmod(0o700)
+    target.chmod(0o700)
+
+
+def test_what_went_and_what_breaks_while_it_is_read_is_named(
+    transport: OpenSSHTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "from"
+    source.mkdir()
+    for name in ("a", "b"):
+        (source / name).write_bytes(b"x")
+    records = transfer.records
+
+    def going(*words: Any) -> Iterator[Any]:
+        (source / "a").unlink()
+        return records(*words)
+
+    monkeypatch.setattr(transfer, "records", going)
+    with pytest.raises(PathError, match=r"meanwhile.*all others were") as caught:
+        push(transport, str(source), str(tmp_path / "to"))
+    assert (caught.value.filename, caught.value.errno) == (str(source / "a"), 2)
+    assert os.listdir(tmp_path / "to") == ["b"]
+    monkeypatch.undo()
+
+    def broken(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    (source / "b").write_bytes(b"longer")
+    monkeypatch.setattr(os, "readv", _broken_for(source / "b", os.readv, broken))
+    with pytest.raises(PathError, match="Input/output") as caught:
+        push(transport, str(source), str(tmp_path / "to"))
+    assert caught.value.filename == str(source / "b")
+    assert (tmp_path / "to" / "b").read_bytes() == b"x"
+
+
+def _broken_for(path: Path, real: Callable[..., int], broken: Callable[..., int]) -> Callable[..., int]:
+    def readv(fd: int, buffers: Any) -> int:
+        return broken() if os.readlink(f"/proc/self/fd/{fd}") == str(path) else real(fd, buffers)
+
+    return readv
+
+
+def test_two_that_bring_the_same_long_file_do_not_spoil_it(tmp_path: Path) -> None:
+    """They write to the same part, and one of them is done, or given up, before the other."""
+    source = tmp_path / "from"
+    source.mkdir()
+    (source / "long").write_bytes(os.urandom(1 << 20) * 10)
+    entries = list(transfer.scan(os.fsencode(source)))
+    stream = b"".join(map(bytes, transfer.records(os.fsencode(source), entries, {}, {})))
+    half = len(stream) // 2
+    for end in ("given up", "done"):
+        target = tmp_path / end
+        target.mkdir()
+        one, other = (receiving.Receiver(os.fsencode(target)) for _ in range(2))
+        one.feed(stream[:half])
+        other.feed(stream[: half // 2])
+        one.feed(stream[half:])
+        one.finish()
+        one.close()
+        assert (target / "long").read_bytes() == (source / "long").read_bytes()
+        if end == "done":
+            other.feed(stream[half // 2 :])
+            other.finish()
+        other.close()
+        assert one.errors == other.errors == []
+        assert (target / "long").read_bytes() == (source / "long").read_bytes()
+        assert os.listdir(target) == ["long"]
 
 
 def test_a_file_that_changes_while_it_is_sent_is_not_taken(transport: OpenSSHTransport, tmp_path: Path) -> None:
@@ -329,16 +447,16 @@ def test_many_files_arrive_though_the_connection_breaks(
     monkeypatch.setattr(transport, "send_part", cutting)
     transport.put_many(up)
     ended: list[str] = []
-    end_file = transfer.Placed._end_file
+    end_file = receiving.Placed._end_file
 
-    def noting(self: transfer.Placed, *words: int) -> None:
+    def noting(self: receiving.Placed, *words: int) -> None:
         assert self._entry is not None
         ended.append(self._targets[int(self._entry[0])].decode())
         end_file(self, *words)
         if len(ended) == 7:
             transport.connection.abort()
 
-    monkeypatch.setattr(transfer.Placed, "_end_file", noting)
+    monkeypatch.setattr(receiving.Placed, "_end_file", noting)
     transport.get_many(down)
     assert transport.connection.links_made == 3
     assert len(ended) == len(set(ended)) == 40
@@ -393,7 +511,7 @@ ENTRY = ["a", "f", 3, 5, 0o644, None]
 def test_names_that_lead_out_are_not_written(tmp_path: Path, name: str) -> None:
     import json
 
-    receiver = transfer.Receiver(os.fsencode(tmp_path))
+    receiver = receiving.Receiver(os.fsencode(tmp_path))
     with pytest.raises(transfer.TransferError):
         receiver.feed(json.dumps([name, "d", 0, 0, 0o700, None, 0]).encode() + b"\n")
     receiver.close()
@@ -401,7 +519,7 @@ def test_names_that_lead_out_are_not_written(tmp_path: Path, name: str) -> None:
 
 
 def test_what_was_not_asked_for_is_not_written(tmp_path: Path) -> None:
-    receiver = transfer.Receiver(os.fsencode(tmp_path), {"wanted"})
+    receiver = receiving.Receiver(os.fsencode(tmp_path), {"wanted"})
     with pytest.raises(transfer.TransferError, match="not asked"):
         receiver.feed(b'["other","d",0,0,448,null,0]\n')
     receiver.close()
@@ -413,7 +531,7 @@ def test_what_was_not_asked_for_is_not_written(tmp_path: Path) -> None:
 )
 def test_any_bytes_are_records_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes, step: int) -> None:
     folder = tmp_path_factory.mktemp("records")
-    receiver = transfer.Receiver(os.fsencode(folder))
+    receiver = receiving.Receiver(os.fsencode(folder))
     try:
         for at in range(0, len(data), step):
             receiver.feed(data[at : at + step])
@@ -454,7 +572,7 @@ def test_records_arrive_whatever_the_blocks(
         os.utime(source / name, ns=(time_ns, time_ns))
     records = transfer.records(os.fsencode(source), list(transfer.scan(os.fsencode(source))), {}, {})
     stream = b"".join(map(bytes, records))
-    receiver = transfer.Receiver(os.fsencode(target))
+    receiver = receiving.Receiver(os.fsencode(target))
     for at in range(0, len(stream), step):
         receiver.feed(stream[at : at + step])
     receiver.finish()
@@ -471,7 +589,7 @@ def test_a_long_file_is_read_into_one_buffer(tmp_path: Path) -> None:
     size = 3 * transfer.BLOCK + 17
     (source / "long").write_bytes(os.urandom(size))
     (source / "shorter").write_bytes(os.urandom(size))
-    receiver = transfer.Receiver(os.fsencode(target))
+    receiver = receiving.Receiver(os.fsencode(target))
     for block in transfer.records(os.fsencode(source), list(transfer.scan(os.fsencode(source))), {}, {}):
         receiver.feed(block)
         os.truncate(source / "shorter", transfer.BLOCK)
@@ -485,3 +603,57 @@ def test_a_long_file_is_read_into_one_buffer(tmp_path: Path) -> None:
 def test_a_transport_error_is_not_an_os_error_of_ours() -> None:
     assert issubclass(PathError, TransportError)
     assert issubclass(PathError, OSError)
+
+
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(2**62, 2**70)
+    | st.text(max_size=3)
+    | st.lists(st.integers(), max_size=2)
+)
+KINDS = st.sampled_from(["f", "d", "l", "o", "e"])
+HOSTILE_NAMES = st.sampled_from(["a", "a/b", "\ud800", "\udcff", "x\0y", "..", ""])
+
+
+@given(
+    st.lists(st.tuples(HOSTILE_NAMES | VALUES, KINDS | VALUES, VALUES, VALUES, VALUES, HOSTILE_NAMES | VALUES, VALUES), max_size=5)
+)
+def test_records_with_any_values_are_taken_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[Any, ...]]
+) -> None:
+    """Nothing but what callers expect is raised, and nothing is left outside, or half-written."""
+    import json
+
+    folder = tmp_path_factory.mktemp("records")
+    (folder / "in").mkdir()
+    receiver = receiving.Receiver(os.fsencode(folder / "in"))
+    try:
+        for line in lines:
+            receiver.feed(json.dumps(line).encode() + b"\n")
+        receiver.finish()
+    except (transfer.TransferError, OSError):
+        pass
+    finally:
+        receiver.close()
+    assert os.listdir(folder) == ["in"]
+    assert not [name for name in os.listdir(folder / "in") if name.endswith(".part")]
+
+
+def test_among_many_one_that_goes_keeps_none_of_the_others(
+    transport: OpenSSHTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It changed, was to be copied by itself, and was gone by then."""
+    (tmp_path / "stays").write_bytes(b"x")
+    copies = [Copy(str(tmp_path / name), str(tmp_path / "to" / name)) for name in ("goes", "stays")]
+    put = openssh_many._put
+
+    def changed(transport: OpenSSHTransport, batch: list[Copy]) -> Any:
+        return [(copies[0], None)] if batch == copies[:1] else put(transport, batch)
+
+    monkeypatch.setattr(openssh_many, "_put", changed)
+    monkeypatch.setattr(openssh_many, "_BATCH", 1)
+    with pytest.raises(PathMissing, match="goes"):
+        transport.put_many(copies)
+    assert os.listdir(tmp_path / "to") == ["stays"]

@@ -6,7 +6,7 @@ import os
 import stat
 
 from . import helper_wire as wire
-from . import transfer
+from . import receiving, transfer
 from .helper import Refused
 
 TYPE_CHECKING = False
@@ -64,12 +64,15 @@ def receive(request: "Request") -> "Answer":
     path = request.path()
     if "targets" in request.arguments:
         targets = [wire.as_bytes(target) for target in request.arguments["targets"]]
-        receiver: "transfer.Receiver" = transfer.Placed(targets)
+        receiver: "receiving.Receiver" = receiving.Placed(targets)
     else:
         targets = []
         os.makedirs(path, exist_ok=True)
-        receiver = transfer.Receiver(path)
+        receiver = receiving.Receiver(path)
+    arguments = request.arguments
     try:
+        if "mode" in arguments:
+            receiver.whole_folder()
         while True:
             came = request.next()
             if came is None:
@@ -79,8 +82,8 @@ def receive(request: "Request") -> "Answer":
         if request.cancelled or not request.at_end:
             raise Refused("cancelled", "it was given up")
         receiver.finish()
-        if "mode" in request.arguments and not receiver.errors:
-            set_times(request)
+        if "mode" in arguments and not receiver.errors:
+            receiver.set_folder(arguments["mode"], arguments["time_ns"])
     except transfer.TransferError as error:
         raise Refused("content", str(error)) from error
     except OSError as error:
@@ -106,11 +109,11 @@ def send(request: "Request") -> "Answer":
 
 def set_times(request: "Request") -> "Answer":
     """The mode and the time of a folder that was brought whole."""
-    path = request.path()
-    if not stat.S_ISDIR(os.lstat(path).st_mode):
-        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    os.chmod(path, request.arguments["mode"])
-    os.utime(path, ns=(request.arguments["time_ns"], request.arguments["time_ns"]))
+    receiver = receiving.Receiver(request.path())
+    try:
+        receiver.set_folder(request.arguments["mode"], request.arguments["time_ns"])
+    finally:
+        receiver.close()
     return {}, b""
 
 

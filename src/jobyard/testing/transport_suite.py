@@ -401,6 +401,38 @@ class TransportSuite(WatchSuite):
         with pytest.raises(PathExists):
             transport.make_folder(str(deep / "file"), parents=True)
 
+    def test_remove_takes_a_link_for_one_whatever_stands_behind_it(self, transport: Transport, host_path: Path) -> None:
+        (host_path / "kept").mkdir()
+        (host_path / "kept" / "file").touch()
+        (host_path / "link").symlink_to("kept")
+        transport.remove(f"{host_path}/link/", tree=True)
+        assert os.listdir(host_path) == ["kept"]
+        assert os.listdir(host_path / "kept") == ["file"]
+
+    def test_what_a_job_closed_against_itself_is_removed(self, transport: Transport, host_path: Path) -> None:
+        (host_path / "tree" / "closed" / "deep").mkdir(parents=True)
+        (host_path / "tree" / "closed" / "deep" / "file").touch()
+        (host_path / "tree" / "closed" / "deep").chmod(0o000)
+        (host_path / "tree" / "closed").chmod(0o500)
+        transport.remove(str(host_path / "tree"), tree=True)
+        assert os.listdir(host_path) == []
+
+    def test_what_can_be_no_path_is_told(self, transport: Transport, host_path: Path) -> None:
+        for name in ("a\0b", "a\ud800b"):
+            path = str(host_path / name)
+            calls = (
+                lambda path=path: transport.stat(path),
+                lambda path=path: transport.read_range(path),
+                lambda path=path: transport.write_file(path, b""),
+                lambda path=path: transport.make_folder(path, parents=True),
+                lambda path=path: transport.remove(path),
+                lambda path=path: transport.tree(path),
+            )
+            for call in calls:
+                with pytest.raises(PathError, match="can be no path"):
+                    call()
+        assert os.listdir(host_path) == []
+
     def test_remove_follows_no_link(self, transport: Transport, host_path: Path) -> None:
         kept = host_path / "kept"
         kept.mkdir()

@@ -333,7 +333,12 @@ class Transport(Protocol):
 
 
 def absolute(host: str, path: str) -> str:
-    """The path; PathError where it is relative, for nobody can say what it would be relative to."""
+    """The path; PathError where it is relative, for nobody can say what it would be relative to, or can be no path at all."""
     if not os.path.isabs(path):
         raise PathError(f"{host}: {printable(path)} is not an absolute path; give it whole", filename=path)
-    return path
+    try:
+        if b"\0" not in os.fsencode(path):
+            return path
+    except UnicodeEncodeError:
+        pass
+    raise PathError(f"{host}: {printable(path)} can be no path: it holds a NUL, or what stands for no byte", filename=path)

@@ -14,9 +14,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..errors import TransportError
+from ..node.staging import remove_tree
 from ..schedulers.base import Command, Result
 from .base import (
     FULL,
@@ -285,7 +286,7 @@ class LocalTransport:
         self._many(copies, self.get)
 
     def _many(self, copies: Sequence[Copy], copy_one: Callable[..., None]) -> None:
-        from ..node.transfer import make_folders  # here: most programs never need it
+        from ..node.receiving import make_folders  # here: most programs never need it
 
         self._check_open()
         for copy in copies:
@@ -381,13 +382,18 @@ class LocalTransport:
 
     def remove(self, path: str, *, tree: bool = False) -> None:
         self._check_open()
-        with told(self.name, "remove", absolute(self.name, path)):
+        path = absolute(self.name, path).rstrip("/") or "/"  # with a slash behind it a link would be what it leads to
+        with told(self.name, "remove", path):
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 os.unlink(path)
-            elif tree:
-                shutil.rmtree(path)
-            else:
+            elif not tree:
                 os.rmdir(path)
+            else:
+                parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    remove_tree(parent, os.fsencode(os.path.basename(path)))  # also what a job closed against itself
+                finally:
+                    os.close(parent)
 
     def rename(self, source: str, target: str) -> None:
         self._check_open()
@@ -485,7 +491,8 @@ def replacing(host: str, path: str, mode: int) -> Iterator[int]:
         with told(host, "write", path):
             os.replace(part, path)
     except BaseException:
-        os.unlink(part)
+        with suppress(OSError):  # it went with its folder: what went wrong before this is what is told
+            os.unlink(part)
         raise
 
 

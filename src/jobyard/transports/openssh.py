@@ -276,7 +276,8 @@ class OpenSSHTransport:
         if refusal.kind == "os":
             told = refusal.details.get("path")
             error = refusal.os_error()
-            at = _here(told) if isinstance(told, str) and doing in ("make the folder", "watch", "remove") and told else path
+            inner = doing in ("make the folder", "watch", "remove", "list")
+            at = _here(told) if inner and isinstance(told, str) and told.startswith("/") else path
             return path_error(self.name, doing, at, error)
         if refusal.kind == "irregular":
             return PathError(f"{self.name}: {printable(path)} is not a regular file; only those are read", filename=path)

@@ -58,7 +58,8 @@ class Refusal(TransportError):
 
     def os_error(self) -> OSError:
         """The operating system's error, with this system's number of it."""
-        number = getattr(errno, str(self.details.get("errno")), 0)
+        found = getattr(errno, str(self.details.get("errno")), 0)
+        number = found if isinstance(found, int) else 0
         path = self.details.get("path")
         return OSError(number, str(self), *((path,) if isinstance(path, str) else ()))
 

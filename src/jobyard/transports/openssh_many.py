@@ -5,7 +5,6 @@ The records of ``node/transfer.py`` bear numbers in place of names, so that noth
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import stat
@@ -14,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TransportError
-from ..node import transfer
+from ..node import receiving, transfer
 from .base import FULL, Copy, PathError, absolute, path_error, printable
+from .local import told
 from .openssh_errors import LinkLost
-from .openssh_sync import TRIES, as_wire, ask, give, is_entry, take
+from .openssh_sync import TRIES, as_wire, ask, give, is_entry, number_of, take
 
 if TYPE_CHECKING:
     from .openssh import OpenSSHTransport
@@ -52,7 +52,8 @@ def get_many(transport: OpenSSHTransport, copies: Sequence[Copy]) -> None:
     def one(copy: Copy) -> None:
         modified_at = transport.stat(copy.source).modified_at  # before it is read: what is added later is newer than the copy
         transport.get(copy.source, copy.target, mode=copy.mode)
-        os.utime(copy.target, (modified_at, modified_at))
+        with told(_HERE, "write", copy.target):
+            os.utime(copy.target, (modified_at, modified_at))
 
     _in_batches(copies, lambda batch, done: _get(transport, batch, done), one)
 
@@ -71,11 +72,14 @@ def _in_batches(copies: Sequence[Copy], bring: Callable[[list[Copy], set[Copy]],
                 time.sleep(0.2)
         for copy, error in failed:
             if error is None:
-                one(copy)
-            elif error.errno in FULL:
+                try:
+                    one(copy)
+                    continue
+                except PathError as again:
+                    error = again
+            if error.errno in FULL:
                 raise error
-            else:
-                first = first or error
+            first = first or error
     if first is not None:
         raise first
 
@@ -104,8 +108,8 @@ def _put(transport: OpenSSHTransport, copies: list[Copy]) -> Failed:
         sources = {entry[0]: as_wire(copies[int(entry[0])].source) for entry in entries}
         arguments = {"path": "/", "targets": [as_wire(copy.target) for copy in copies]}
         blocks = transfer.records(b"/", entries, parts, sources, follow=True)
-        _, told = give(transport, arguments, blocks, lambda _: None, "/", "/")
-        failed += _said(told, copies, _HERE, transport.name)
+        _, errors = give(transport, arguments, blocks, lambda _: None, "/", "/")
+        failed += _said(errors, copies, _HERE, transport.name)
     return failed
 
 
@@ -132,7 +136,7 @@ def _get(transport: OpenSSHTransport, copies: list[Copy], done: set[Copy]) -> Fa
             if part[0]:
                 parts[entry[0]] = part
     if entries:
-        receiver = transfer.Placed([os.fsencode(copy.target) for copy in copies])
+        receiver = receiving.Placed([os.fsencode(copy.target) for copy in copies])
         receiver.on_file = lambda name: done.add(copies[int(name)])
         sources = {entry[0]: as_wire(copies[int(entry[0])].source) for entry in entries}
         body = {"entries": entries, "parts": parts, "sources": sources}
@@ -146,9 +150,9 @@ def _get(transport: OpenSSHTransport, copies: list[Copy], done: set[Copy]) -> Fa
     return failed
 
 
-def _said(told: list[list[Any]], copies: list[Copy], there: str, here: str) -> Iterator[tuple[Copy, PathError | None]]:
+def _said(errors: list[list[Any]], copies: list[Copy], there: str, here: str) -> Iterator[tuple[Copy, PathError | None]]:
     """What the writing side told of some files. ``there``: where they are read; ``here``: where they are written."""
-    for one in told:
+    for one in errors:
         try:
             number, code, reason = int(one[0]), str(one[1]), str(one[2])
             copy = copies[number]
@@ -163,7 +167,7 @@ def _said(told: list[list[Any]], copies: list[Copy], there: str, here: str) -> I
 
 
 def _refused(host: str, doing: str, path: str, code: str, reason: str | None) -> PathError:
-    number = getattr(errno, code, 0)
+    number = number_of(code) or 0
     return path_error(host, doing, path, OSError(number, reason or (os.strerror(number) if number else "it cannot be used")))
 
 

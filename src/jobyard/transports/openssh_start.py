@@ -111,6 +111,7 @@ _MODULES = (
     "helper_watch",
     "helper_work",
     "transfer",
+    "receiving",
     "helper_transfer",
 )
 

@@ -6,6 +6,8 @@ asked for: its names lie below the target, and no link leads out of it.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import stat
@@ -16,7 +18,7 @@ from typing import Any
 import msgspec
 
 from ..errors import TransportError
-from ..node import transfer
+from ..node import receiving, transfer
 from .base import PathError, PathMissing, TransferTimeout, absolute, path_error, printable
 from .openssh import OpenSSHTransport
 from .openssh_errors import LinkLost
@@ -100,6 +102,8 @@ def _plan(
             raise PathError(
                 f"{printable(target)} is there already, and is no folder; remove it, or choose another name", filename=target
             )
+        for entry in here:
+            _check_there(os.path.join(target, _local(entry[0])), known.inner.get(entry[0]))
         changed = {entry[0] for entry in here if not transfer.same(entry, known.inner.get(entry[0]))}
         above = {name[:at] for name in changed for at, letter in enumerate(name) if letter == "/"}  # their times change, too
         entries = [entry for entry in here if entry[0] in changed or entry[0] in above]
@@ -113,6 +117,7 @@ def _plan(
             f"{printable(target)} is a folder; write {printable(target)}/ to put {printable(os.path.basename(source))} into it",
             filename=target,
         )
+    _check_there(target, known.top)
     name = os.path.basename(target)
     one = [as_wire(name), *top[1:]]
     if transfer.same(one, None if known.top is None else [as_wire(name), *known.top[1:]]):
@@ -142,6 +147,15 @@ def _check(host: str, source: str, entries: list[Entry]) -> None:
             raise PathError(
                 f"{printable(path)} cannot be brought: {printable(reason)}; remove it, or bring it by itself", filename=path
             )
+
+
+def _check_there(target: str, there: Entry | None) -> None:
+    """PathError: what has the name is nothing that a file may take the place of."""
+    if there is not None and there[1] == transfer.OTHER:
+        raise PathError(
+            f"{printable(target)} is there already, and is a pipe, a socket or a device; remove it, or choose another name",
+            filename=target,
+        )
 
 
 def as_wire(name: str) -> str:
@@ -211,7 +225,7 @@ def _push(transport: OpenSSHTransport, source: str, target: str, progress: Progr
     try:
         here = _local_tree(source)
     except OSError as error:
-        raise path_error("this machine", "read", str(error.filename or source), error) from error
+        raise _here_error("read", source, error) from error
     if here.top is None:
         raise path_error("this machine", "read", source, FileNotFoundError(2, "No such file or directory"))
     plan = _plan(transport, source, target, here.top, iter(here.inner.values()), lambda path: _host_tree(transport, path))
@@ -225,6 +239,12 @@ def _push(transport: OpenSSHTransport, source: str, target: str, progress: Progr
     elif plan.top is not None:
         ask(transport, "set_times", "write", plan.target, _of_top(plan.top))
     return Transferred(files, plan.unchanged, plan.size_bytes)
+
+
+def _here_error(doing: str, path: str, error: OSError) -> PathError:
+    """What this machine's system refused; ``path``: where the error names none."""
+    at = error.filename
+    return path_error("this machine", doing, path if at is None else os.fsdecode(at), error)
 
 
 def _of_top(top: Entry) -> dict[str, int]:
@@ -252,7 +272,7 @@ def _send_records(transport: OpenSSHTransport, plan: _Plan, progress: Progress |
     arguments = {"path": as_wire(plan.target), **({} if plan.top is None else _of_top(plan.top))}
     blocks = transfer.records(os.fsencode(plan.source), plan.entries, plan.parts, plan.sources)
     files, errors = give(transport, arguments, blocks, told, plan.source, plan.target)
-    _raise_errors(transport.name, plan.target, errors)
+    _raise_errors("this machine", transport.name, plan, errors)
     return files
 
 
@@ -278,7 +298,7 @@ def give(
         except OSError as error:
             if isinstance(error, TransportError):
                 raise
-            raise path_error("this machine", "read", source, error) from error
+            raise _here_error("read", source, error) from error
         if not pending.over:
             transport.send_end(pending)
         while (came := pending.next(transport.transfer_s)) is not None:
@@ -303,17 +323,29 @@ def _stuck(transport: OpenSSHTransport, path: str) -> TransferTimeout:
     )
 
 
-def _raise_errors(host: str, target: str, errors: list[list[Any]]) -> None:
+def _raise_errors(there: str, here: str, plan: _Plan, errors: list[list[Any]]) -> None:
+    """PathError of the first. ``there``: where files are read; ``here``: where they are written."""
     if not errors:
         return
     name, code, reason = (str(part) for part in errors[0])
+    host, path, advice = here, os.path.join(plan.target, _local(name)), ""
+    if reason in (transfer.UNREADABLE, transfer.CHANGED):
+        host, path = there, os.path.join(plan.source, _local(plan.sources.get(name, name)))
+        advice = "; bring it again when nothing writes to it" if reason == transfer.CHANGED else "; check its owner and mode"
+        advice = "; it went meanwhile" if code == "ENOENT" else advice
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
-    path = os.path.join(target, _local(name))
     raise PathError(
-        f"{host}: {printable(path)} was not brought: {printable(reason)} ({printable(code)}){more}; all others were",
+        f"{host}: {printable(path)} was not brought: {printable(reason)} ({printable(code)}){advice}{more}; all others were",
+        errno=number_of(code),
         strerror=reason,
         filename=path,
     )
+
+
+def number_of(code: str) -> int | None:
+    """This system's number of an error that a host names; None where it has none of that name."""
+    found = getattr(errno, code, None)
+    return found if isinstance(found, int) else None
 
 
 # Down ---------------------------------------------------------------------------------------------------------------
@@ -326,29 +358,36 @@ def _pull(transport: OpenSSHTransport, source: str, target: str, progress: Progr
     there = _host_tree(transport, source)
     if there.top is None:
         raise path_error(transport.name, "read", source, FileNotFoundError(2, "No such file or directory"))
-    plan = _plan(transport, source, target, there.top, iter(there.inner.values()), _local_tree)
     try:
-        files = _receive_records(transport, plan, progress)
-        if plan.top is not None:
-            os.chmod(plan.target, plan.top[4] & 0o777)
-            os.utime(plan.target, ns=(plan.top[3], plan.top[3]))
+        plan = _plan(transport, source, target, there.top, iter(there.inner.values()), _local_tree)
     except PathError:
         raise
     except OSError as error:
-        raise path_error("this machine", "write", str(error.filename or plan.target), error) from error
+        raise _here_error("read", target, error) from error
+    try:
+        files = _receive_records(transport, plan, progress)
+    except PathError:
+        raise
+    except OSError as error:
+        raise _here_error("write", plan.target, error) from error
     return Transferred(files, plan.unchanged, plan.size_bytes)
 
 
 def _receive_records(transport: OpenSSHTransport, plan: _Plan, progress: Progress | None) -> int:
     os.makedirs(plan.target, exist_ok=True)
-    if not plan.entries:
-        return 0
     for entry in plan.entries:
         if entry[1] == transfer.FILE and entry[2] >= transfer.RESUMABLE:
             part = transfer.part_there(os.fsencode(plan.target), entry)
             if part[0]:
                 plan.parts[entry[0]] = part
-    receiver = transfer.Receiver(os.fsencode(plan.target), {entry[0] for entry in plan.entries})
+    receiver = receiving.Receiver(os.fsencode(plan.target), {entry[0] for entry in plan.entries})
+    if not plan.entries:
+        with contextlib.closing(receiver):
+            if plan.top is not None:
+                receiver.set_folder(plan.top[4], plan.top[3])
+        return 0
+    if plan.top is not None:
+        receiver.whole_folder()
     total, came_bytes = plan.size_bytes, 0
 
     def told(size: int) -> None:
@@ -358,8 +397,13 @@ def _receive_records(transport: OpenSSHTransport, plan: _Plan, progress: Progres
             progress(min(came_bytes, total), total, plan.target)
 
     body = {"entries": plan.entries, "parts": plan.parts, "sources": plan.sources}
-    take(transport, {"path": as_wire(plan.source)}, body, receiver, told, plan.source)
-    _raise_errors("this machine", plan.target, receiver.errors)
+    try:
+        take(transport, {"path": as_wire(plan.source)}, body, receiver, told, plan.source, plan.top)
+    except OSError as error:
+        if isinstance(error, TransportError) or not receiver.errors:
+            raise
+        raise path_error("this machine", "write", os.path.join(plan.target, _local(receiver.errors[-1][0])), error) from error
+    _raise_errors(transport.name, "this machine", plan, receiver.errors)
     return receiver.files
 
 
@@ -367,11 +411,12 @@ def take(
     transport: OpenSSHTransport,
     arguments: dict[str, Any],
     body: dict[str, Any],
-    receiver: transfer.Receiver,
+    receiver: receiving.Receiver,
     told: Callable[[int], None],
     source: str,
+    top: Entry | None = None,
 ) -> None:
-    """Ask for records, and write them; ``source``: for errors. The receiver is closed."""
+    """Ask for records, and write them; ``source``: for errors; ``top``: of the folder itself. The receiver is closed."""
     limit = came_bytes = 0  # parts are counted in: the host need not go on with one
     for entry in body["entries"]:
         limit += entry[2] + 12 * len(entry[0]) + 12 * len(entry[5] or "") + _LINE_BYTES
@@ -395,6 +440,8 @@ def take(
                 raise _refused(transport, refusal, "read", source) from None
             receiver.feed(rest)
             receiver.finish()
+            if top is not None and not receiver.errors:
+                receiver.set_folder(top[4], top[3])
     except transfer.TransferError as error:
         raise TransportError(f"{transport.name}: {printable(str(error))}; the transfer was ended") from error
     finally:
