@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from .job import Cause, Ending, JobState, Observation, Source, Usage, signal_name
+from .node.workroot import PASSING
 
 __all__ = ["MAX_BYTES", "describe_receipt", "parse_receipt", "read_receipts", "receipt_order"]
 
@@ -183,7 +184,7 @@ def read_receipts(folder: str, *, nonce: str, token: str, seen: MutableSet[str] 
     """What the receipts in a job's folder on this machine say, by task and attempt, in order.
 
     ``seen``: names that are skipped; those read now are added. A folder that is not there, or not ours, has none. OSError
-    where it cannot be listed.
+    where it cannot be listed, or what is in it cannot be read now.
     """
     try:
         parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -194,14 +195,16 @@ def read_receipts(folder: str, *, nonce: str, token: str, seen: MutableSet[str] 
             _log.debug("%r belongs to somebody else: no receipts are read there", folder)
             return []
         found: list[tuple[int, Observation]] = []
+        read: list[str] = []
         for name in _new(os.listdir(parent), seen):
             data = _read(parent, name)
             if data is None:
                 continue
             if parsed := parse_receipt(name, data, nonce=nonce, token=token):
                 found.append(parsed)
-            if seen is not None:
-                seen.add(name)
+            read.append(name)
+        if seen is not None:
+            seen |= set(read)  # only now: where one cannot be read now, those before it are read again
         return found
     finally:
         os.close(parent)
@@ -217,6 +220,8 @@ def _read(parent: int, name: str) -> bytes | None:
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
     except OSError as error:
+        if error.errno in PASSING:
+            raise
         _log.debug("%r is not taken for a receipt: %s", name, error)
         return None
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobyard.job import Cause, Ending, JobState, Observation, Source
+from jobyard.node import helper_work
 from jobyard.receipts import MAX_BYTES, describe_receipt, parse_receipt, read_receipts, receipt_order
 from node.rig import Rig
 
@@ -195,6 +198,58 @@ def test_those_already_seen_are_skipped(tmp_path: Path) -> None:
     _write(tmp_path, "receipt.0.9.begin.json", {**BASE, "kind": "begin", "task": 0, "attempt": 9})
     assert _read(tmp_path, seen) == [(0, "begin"), (0, "begin"), (3, "end")]
     assert [each.attempt for _, each in read_receipts(str(tmp_path), nonce=NONCE, token=TOKEN)] == [9, 10, 2, 2]
+
+
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_one_that_cannot_be_read_now_costs_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """A network file system that fails for a moment, or no descriptor left: what was read before it is not lost."""
+    placed = rig.place(["/bin/true"])
+    placed.run()
+    seen: set[str] = set()
+    real = getattr(os, where)
+    calls = 0
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:  # the folder and the first receipt were opened; the first was read, to its end
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(*arguments, **named)
+
+    def read() -> list[str]:
+        found = read_receipts(str(placed.folder), nonce=placed.nonce, token=placed.token, seen=seen)
+        return [observation.what for _, observation in found]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, where, failing)
+        with pytest.raises(OSError, match="Stale"):
+            read()
+    assert read() == ["begin", "end"]
+    assert read() == []
+
+
+def test_one_that_a_helper_cannot_read_now_costs_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on a login host: what was not sent has not been told."""
+    placed = rig.place(["/bin/true"])
+    placed.run()
+    asked = {"reader": "r", "fresh": False}
+    request: Any = SimpleNamespace(arguments=asked, path=lambda name: os.fsencode(placed.folder))
+    real, calls = os.read, 0
+
+    def failing(fd: int, count: int) -> bytes:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(fd, count)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", failing)
+        with pytest.raises(OSError, match="Stale"):
+            helper_work.receipts(request)
+    assert len(helper_work.receipts(request)[0]["files"]) == 2
+    assert helper_work.receipts(request)[0]["files"] == []
+    helper_work.forget(request)
 
 
 def test_only_regular_files_of_ours(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def receipts(request: "Request") -> "Answer":
     if request.arguments["fresh"]:
         _told.pop(key, None)
     told = _told.setdefault(key, set())
+    read: "List[bytes]" = []
     names: "List[Any]" = []
     parts: "List[bytes]" = []
     shared = is_shared(folder)
@@ -104,11 +105,12 @@ def receipts(request: "Request") -> "Answer":
                 continue
             data = workroot.read_own_file(parent, raw, _RECEIPT_BYTES)
             if data is not None:
-                told.add(raw)
+                read.append(raw)
                 names.append([wire.as_text(raw), len(data)])
                 parts.append(data)
     finally:
         os.close(parent)
+    told.update(read)  # only now: where one cannot be read now, those before it are told the next time
     return {"files": names, "shared": shared}, b"".join(parts)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _WITHDRAWN = "withdrawn"
 _CLAIM_BYTES = 65536
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR)  # of a moment: try again
 _LINKS = 100  # names of one file; ext4 allows 65,000, older btrfs about 200
 
 
@@ -364,10 +365,15 @@ def open_own_folder(folder: "bytes") -> "Optional[int]":
 
 
 def read_own_file(parent: "int", name: "bytes", limit: "int") -> "Optional[bytes]":
-    """The content of a regular file of ours in an open folder, one byte more than ``limit`` where it is larger; else None."""
+    """The content of a regular file of ours in an open folder, one byte more than ``limit`` where it is larger; else None.
+
+    OSError where it cannot be read now.
+    """
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parent)
-    except OSError:
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
         return None
     try:
         found = os.fstat(fd)
