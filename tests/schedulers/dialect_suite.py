@@ -25,6 +25,7 @@ __all__ = [
     "TOKEN",
     "Parser",
     "anything",
+    "asked",
     "check_acts_on_many",
     "command_for",
     "damage_costs_only_what_it_touches",
@@ -32,8 +33,10 @@ __all__ = [
     "described",
     "examples",
     "lacks",
+    "marked",
     "never_breaks",
     "parsers",
+    "reader",
     "refuses",
     "submitted",
     "tells",
@@ -43,6 +46,7 @@ __all__ = [
 
 Test = Callable[..., None]
 Fields = dict[str, Any]
+Query = Callable[[bytes], Answer]  # what is read of the queue's output
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 FOLDER = f"/scratch/me/jobyard-1000/01/{TOKEN}"
@@ -123,6 +127,22 @@ def submitted(dialect: Dialect, code: int, out: str, err: str = "") -> Accepted:
     return dialect.parse_submit(Result(argv=("submit",), returncode=code, stdout=out.encode(), stderr=err.encode()), described())
 
 
+def asked(dialect: Dialect, words: Sequence[str], text: str, *ids: str, code: int = 0, err: str = "") -> Answer:
+    """What is read of the answer to a question about these jobs; ``words``: the command before them."""
+    out = text.encode("utf-8", "surrogateescape")
+    return dialect.parse_query(Result(argv=(*words, *ids), returncode=code, stdout=out, stderr=err.encode()))
+
+
+def marked(text: str, code: int = 0) -> str:
+    """As what a command of the shell printed that says itself where it ends (jobyard.schedulers.pbs.long_options)."""
+    return f"{text}\njobyard: answered with {code}\n"
+
+
+def reader(dialect: Dialect, *argv: str) -> Query:
+    """What reads the output of the command that asks for these jobs, the last words."""
+    return lambda text: dialect.parse_query(Result(argv=argv, returncode=0, stdout=text))
+
+
 class Parser(NamedTuple):
     """One of a dialect's parsers, and the errors by which it may say that there is no answer."""
 
@@ -196,9 +216,6 @@ def never_breaks(
 
     made: Test = test
     return made
-
-
-Query = Callable[[bytes], Answer]  # what is read of the queue's output
 
 
 def damage_costs_only_what_it_touches(

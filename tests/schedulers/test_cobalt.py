@@ -24,6 +24,7 @@ from jobyard.schedulers import open_scheduler
 from jobyard.schedulers.base import Action, Answer, Dialect, Result, Submission
 from jobyard.schedulers.cobalt import CobaltDialect
 from jobyard.schedulers.command import CommandScheduler
+from schedulers import dialect_suite
 from schedulers.damage import noise
 from schedulers.dialect_suite import (
     FOLDER,
@@ -34,8 +35,10 @@ from schedulers.dialect_suite import (
     damage_never_makes_a_job_of_another,
     described,
     lacks,
+    marked,
     never_breaks,
     parsers,
+    reader,
     refuses,
     submitted,
     tells,
@@ -56,14 +59,7 @@ JobID: {number:>4}
 """
 
 
-def mark(text: str, code: int = 0) -> str:
-    return f"{text}\njobyard: answered with {code}\n"
-
-
-def asked(text: str, *ids: str, code: int = 0, err: str = "") -> Answer:
-    argv = ("/bin/sh", "-c", "...", "sh", *ids)
-    return DIALECT.parse_query(Result(argv=argv, returncode=code, stdout=text.encode(), stderr=err.encode()))
-
+asked = partial(dialect_suite.asked, DIALECT, ("/bin/sh", "-c", "...", "sh"))
 
 OTHER = "f" * 32
 TEXT = (
@@ -75,7 +71,7 @@ IDS = ("7", "1007", "12", "99")
 
 
 def test_blocks() -> None:
-    answer = asked(mark(TEXT), *IDS)
+    answer = asked(marked(TEXT), *IDS)
     assert answer.complete, "qstat is silent on what is not there"
     running, waiting, held = answer.rows
     assert (running.native_id, running.state, running.token, running.name) == ("7", JobState.RUNNING, TOKEN, "job")
@@ -99,20 +95,20 @@ def test_blocks() -> None:
     ],
 )
 def test_states(word: str, state: JobState | None, by: By | None) -> None:
-    (row,) = asked(mark(block("7", word)), "7").rows
+    (row,) = asked(marked(block("7", word)), "7").rows
     assert (row.state, row.by, row.native_state) == (state, by, word)
 
 
 def test_what_is_not_there() -> None:
-    assert asked(mark("", 1), "99", code=1) == Answer()
-    assert asked(mark("")) == Answer(), "a user without jobs"
+    assert asked(marked("", 1), "99", code=1) == Answer()
+    assert asked(marked("")) == Answer(), "a user without jobs"
     for text, code, err in (
         (TEXT, 0, ""),  # no end
-        (mark(""), 0, ""),  # of a question that named jobs, qstat would have said so by its exit code
-        (mark("", 1), 1, "component error: Failed to connect to queue-manager"),
-        (mark("", 1), 1, "*** FATAL EXCEPTION: x ***"),
-        (mark(TEXT, 1), 1, ""),
-        (mark("", 127), 127, "sh: 1: qstat: not found"),
+        (marked(""), 0, ""),  # of a question that named jobs, qstat would have said so by its exit code
+        (marked("", 1), 1, "component error: Failed to connect to queue-manager"),
+        (marked("", 1), 1, "*** FATAL EXCEPTION: x ***"),
+        (marked(TEXT, 1), 1, ""),
+        (marked("", 127), 127, "sh: 1: qstat: not found"),
         ("", -9, ""),
     ):
         with pytest.raises(SchedulerUnavailable):
@@ -121,15 +117,15 @@ def test_what_is_not_there() -> None:
 
 def test_one_bad_block_costs_one_row() -> None:
     for damage in ("    State     : running\n", "    OutputDir : "):
-        answer = asked(mark(TEXT.replace(damage, "", 1)), *IDS)
+        answer = asked(marked(TEXT.replace(damage, "", 1)), *IDS)
         assert [row.native_id for row in answer.rows] == ["1007", "12"]
         assert not answer.complete
 
 
 def test_a_new_job_is_found_by_its_folder() -> None:
-    result = Result(argv=("/bin/sh",), returncode=0, stdout=mark(TEXT).encode())
+    result = Result(argv=("/bin/sh",), returncode=0, stdout=marked(TEXT).encode())
     assert DIALECT.parse_find([result], [described()])[TOKEN].native_ids == ("7",)
-    broken = Result(argv=("/bin/sh",), returncode=0, stdout=mark(TEXT[10:]).encode())
+    broken = Result(argv=("/bin/sh",), returncode=0, stdout=marked(TEXT[10:]).encode())
     with pytest.raises(SchedulerUnavailable):
         DIALECT.parse_find([broken], [Submission(token="1" * 32, folder="/" + "1" * 32, description=described().description)])
 
@@ -191,7 +187,7 @@ def test_the_version() -> None:
 
 # Whatever is printed ------------------------------------------------------------------------------------------------
 
-WHOLE = mark(TEXT)
+WHOLE = marked(TEXT)
 LINES = WHOLE.encode().splitlines(keepends=True)
 ROWS = {row.native_id: row for row in asked(WHOLE, *IDS).rows}
 results = anything(
@@ -203,10 +199,7 @@ results = anything(
 )
 
 
-def queue(text: bytes) -> Answer:
-    return DIALECT.parse_query(Result(argv=("/bin/sh", *IDS), returncode=0, stdout=text))
-
-
+queue = reader(DIALECT, "/bin/sh", *IDS)
 test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["7", "8"], described()), results)
 test_damage_never_makes_a_job_of_another = damage_never_makes_a_job_of_another(queue, LINES, ROWS, cut_ids=True)
 test_a_truncated_answer_is_none = truncated_is_none(queue, WHOLE.encode(), len(WHOLE))

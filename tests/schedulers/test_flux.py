@@ -31,6 +31,7 @@ from schedulers.dialect_suite import (
     examples,
     never_breaks,
     parsers,
+    reader,
     refuses,
     tells,
     truncated_is_not_whole,
@@ -219,10 +220,7 @@ def test_values_of_any_kind(fields: dict[str, Any], state: str) -> None:
     DIALECT.parse_query(Result(argv=("flux", "jobs", "7"), returncode=0, stdout=text))
 
 
-def queue(text: bytes) -> Answer:
-    return DIALECT.parse_query(Result(argv=("flux", "jobs", *ROWS), returncode=0, stdout=text))
-
-
+queue = reader(DIALECT, "flux", "jobs", *ROWS)
 test_damage_costs_only_what_it_touches = damage_costs_only_what_it_touches(queue, LINES, ROWS)
 test_truncated_answers = truncated_is_not_whole(queue, TEXT.encode(), len(TEXT.rstrip()), ROWS)
 

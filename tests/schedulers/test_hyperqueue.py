@@ -28,7 +28,7 @@ from jobyard.schedulers.base import Action, Answer, Command, Kind, Result, Submi
 from jobyard.schedulers.checks import check_capabilities
 from jobyard.schedulers.hyperqueue import HyperQueueDialect, open_hyperqueue, room_of
 from schedulers.damage import damaged, noise
-from schedulers.dialect_suite import TOKEN, anything, never_breaks, parsers, truncated_is_none
+from schedulers.dialect_suite import TOKEN, anything, never_breaks, parsers, reader, truncated_is_none
 
 FOLDER = f"/work/jobyard-7/01/{TOKEN}"
 DIALECT = HyperQueueDialect(python="/usr/bin/python3", program="/x/ask.py", room="/state/own", cores=4)
@@ -283,10 +283,7 @@ results = anything(
 )
 
 
-def queue(text: bytes) -> Answer:
-    return DIALECT.parse_query(Result(argv=("ask",), returncode=0, stdout=text))
-
-
+queue = reader(DIALECT, "ask")
 test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["a-1"], described()), results, count=150)
 test_a_truncated_answer_is_none = truncated_is_none(queue, TEXT, len(TEXT) - 2)
 

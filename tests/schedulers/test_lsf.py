@@ -16,6 +16,7 @@ from jobyard.job import By, Cause, JobState, Limits, Resources
 from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row
 from jobyard.schedulers.lsf import LsfDialect
 from jobyard.schedulers.lsf.rows import FIELDS
+from schedulers import dialect_suite
 from schedulers.damage import noise
 from schedulers.dialect_suite import (
     TOKEN,
@@ -26,6 +27,7 @@ from schedulers.dialect_suite import (
     described,
     never_breaks,
     parsers,
+    reader,
     refuses,
     submitted,
     tells,
@@ -50,10 +52,7 @@ def printed(*records: dict[str, str]) -> str:
     return "\n".join([*lines, "  ]", "}", ""])
 
 
-def asked(text: str, *ids: str, code: int = 0, err: str = "") -> Answer:
-    return DIALECT.parse_query(
-        Result(argv=("bjobs", "-a", *ids), returncode=code, stdout=text.encode("utf-8", "surrogateescape"), stderr=err.encode())
-    )
+asked = partial(dialect_suite.asked, DIALECT, ("bjobs", "-a"))
 
 
 def only(one: dict[str, str]) -> Row:
@@ -234,10 +233,7 @@ results = anything(
 )
 
 
-def queue(text: bytes) -> Answer:
-    return DIALECT.parse_query(Result(argv=("bjobs", *IDS), returncode=0, stdout=text))
-
-
+queue = reader(DIALECT, "bjobs", *IDS)
 test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1", "2[3]"], described()), results)
 # A record that lost a line is none; one that was mixed of two is neither.
 test_damage_costs_only_what_it_touches = damage_costs_only_what_it_touches(queue, LINES, ROWS, parts=True)

@@ -14,6 +14,7 @@ from jobyard.errors import ControlError, NotPermitted, SchedulerUnavailable, Sub
 from jobyard.job import By, Cause, JobState, Limits, Resources
 from jobyard.schedulers.base import Action, Answer, Dialect, Result, Row
 from jobyard.schedulers.nqsv import NqsvDialect
+from schedulers import dialect_suite
 from schedulers.damage import noise
 from schedulers.dialect_suite import (
     FOLDER,
@@ -24,8 +25,10 @@ from schedulers.dialect_suite import (
     damage_never_makes_a_job_of_another,
     described,
     lacks,
+    marked,
     never_breaks,
     parsers,
+    reader,
     refuses,
     submitted,
     tells,
@@ -82,21 +85,15 @@ Request ID: {native_id}
 """
 
 
-def mark(text: str, code: int = 0) -> str:
-    return f"{text}\njobyard: answered with {code}\n"
-
-
 def absent(native_id: str) -> str:
     return f"Batch Request: {native_id} does not exist on nqsv.\n"
 
 
-def asked(text: str, *ids: str, code: int = 0, err: str = "") -> Answer:
-    argv = ("/bin/sh", "-c", "...", "sh", *ids)
-    return DIALECT.parse_query(Result(argv=argv, returncode=code, stdout=text.encode(), stderr=err.encode()))
+asked = partial(dialect_suite.asked, DIALECT, ("/bin/sh", "-c", "...", "sh"))
 
 
 def only(text: str) -> Row:
-    (row,) = asked(mark(text)).rows
+    (row,) = asked(marked(text)).rows
     return row
 
 
@@ -112,7 +109,7 @@ IDS = ("1.srv", "2.srv", "3.srv", "4.srv")
 
 
 def test_requests_and_their_exit_codes() -> None:
-    answer = asked(mark(TEXT), *IDS)
+    answer = asked(marked(TEXT), *IDS)
     assert answer.complete
     running, ended, waiting = answer.rows
     assert (running.native_id, running.state, running.token, running.name) == ("1.srv", JobState.RUNNING, TOKEN, "job")
@@ -170,15 +167,15 @@ def test_states(word: str, hold: str, state: JobState | None, by: By | None) -> 
 
 
 def test_what_is_not_there() -> None:
-    assert asked(mark(absent("9.srv")), "9.srv") == Answer()
-    assert asked(mark("")) == Answer()
-    assert not asked(mark(request("1.srv", "Running")), "1.srv", "2.srv").complete, "not a word of the second"
-    assert not asked(mark(request("1.srv", "Running") + "a word of the site\n"), "1.srv").complete
+    assert asked(marked(absent("9.srv")), "9.srv") == Answer()
+    assert asked(marked("")) == Answer()
+    assert not asked(marked(request("1.srv", "Running")), "1.srv", "2.srv").complete, "not a word of the second"
+    assert not asked(marked(request("1.srv", "Running") + "a word of the site\n"), "1.srv").complete
     for text, code, err in (
         (TEXT, 0, ""),  # no end
-        (mark("", 1), 1, "Cannot connect to the batch server."),
-        (mark("", 0), 0, "Cannot connect to the batch server."),
-        (mark("a word of the site"), 0, ""),
+        (marked("", 1), 1, "Cannot connect to the batch server."),
+        (marked("", 0), 0, "Cannot connect to the batch server."),
+        (marked("a word of the site"), 0, ""),
         ("", -9, ""),
     ):
         with pytest.raises(SchedulerUnavailable):
@@ -235,7 +232,7 @@ def test_the_version() -> None:
 
 # Whatever is printed ------------------------------------------------------------------------------------------------
 
-WHOLE = mark(TEXT)
+WHOLE = marked(TEXT)
 LINES = WHOLE.encode().splitlines(keepends=True)
 ROWS = {row.native_id: row for row in asked(WHOLE, *IDS).rows}
 results = anything(
@@ -247,10 +244,7 @@ results = anything(
 )
 
 
-def queue(text: bytes) -> Answer:
-    return DIALECT.parse_query(Result(argv=("/bin/sh", *IDS), returncode=0, stdout=text))
-
-
+queue = reader(DIALECT, "/bin/sh", *IDS)
 test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1.srv", "2.srv"], described()), results)
 # What only says how a request ended may be lost with its line.
 test_damage_never_makes_a_job_of_another = damage_never_makes_a_job_of_another(queue, LINES, ROWS)

@@ -13,8 +13,9 @@ import pytest
 
 from jobyard.errors import NotPermitted, SchedulerUnavailable, SubmitError, UnknownJob, WrongState
 from jobyard.job import By, Cause, JobState, Limits, Resources
-from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row
+from jobyard.schedulers.base import Action, Dialect, Kind, Result, Row
 from jobyard.schedulers.torque import TorqueDialect
+from schedulers import dialect_suite
 from schedulers.damage import noise
 from schedulers.dialect_suite import (
     FOLDER,
@@ -26,6 +27,7 @@ from schedulers.dialect_suite import (
     described,
     never_breaks,
     parsers,
+    reader,
     refuses,
     submitted,
     tells,
@@ -55,8 +57,7 @@ DOCUMENTS = [
 IDS = ("1.srv", "2.srv", "7[].srv", "9.srv")
 
 
-def asked(text: str, *ids: str, code: int = 0, err: str = "") -> Answer:
-    return DIALECT.parse_query(Result(argv=("qstat", "-x", "-t", *ids), returncode=code, stdout=text.encode(), stderr=err.encode()))
+asked = partial(dialect_suite.asked, DIALECT, ("qstat", "-x", "-t"))
 
 
 def only(text: str) -> Row:
@@ -186,10 +187,7 @@ results = anything(
 TEXT = "".join(DOCUMENTS).encode()
 
 
-def queue(text: bytes) -> Answer:
-    return DIALECT.parse_query(Result(argv=("qstat", "-x", *IDS), returncode=0, stdout=text))
-
-
+queue = reader(DIALECT, "qstat", "-x", *IDS)
 test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1.s", "2[3].s"], described()), results)
 test_damage_costs_only_what_it_touches = damage_costs_only_what_it_touches(queue, LINES, ROWS, always=True)
 test_truncated_answers = truncated_is_not_whole(queue, TEXT, len(TEXT) - len("</Data>\n") + 1, ROWS, always=True)
