@@ -31,6 +31,18 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""  # how to get it
 
 
+def _by_commands(name: str, title: str, programs: tuple[str, ...], *, hint: str, aliases: tuple[str, ...] = ()) -> Known:
+    """One whose commands are run: its adapter is the package of its name, and it is here where these are on PATH."""
+    return Known(
+        name=name,
+        title=title,
+        target=f"jobyard.schedulers.{name}:open_{name}",
+        programs=programs,
+        aliases=aliases,
+        hint=hint,
+    )
+
+
 _TABLE = {
     entry.name: entry
     for entry in (
@@ -40,64 +52,56 @@ _TABLE = {
             target="jobyard.schedulers.local:LocalScheduler",
             hint="it comes with jobyard and needs Linux",
         ),
-        Known(
-            name="slurm",
-            title="Slurm 20.11 and newer, by its commands",
-            target="jobyard.schedulers.slurm:open_slurm",
-            programs=("sbatch", "squeue", "scancel", "scontrol"),
+        _by_commands(
+            "slurm",
+            "Slurm 20.11 and newer, by its commands",
+            ("sbatch", "squeue", "scancel", "scontrol"),
             hint="install Slurm's client commands (Debian: slurm-client), or log in where they are",
         ),
-        Known(
-            name="gridengine",
-            title="Grid Engine 8.1 and its descendants, by its commands",
-            target="jobyard.schedulers.gridengine:open_gridengine",
-            programs=("qsub", "qstat", "qdel", "qconf"),
+        _by_commands(
+            "gridengine",
+            "Grid Engine 8.1 and its descendants, by its commands",
+            ("qsub", "qstat", "qdel", "qconf"),
             aliases=("sge",),
             hint="source the cell's settings.sh, or install the client commands (Debian: gridengine-client)",
         ),
-        Known(
-            name="htcondor",
-            title="HTCondor 23 and newer, by its commands",
-            target="jobyard.schedulers.htcondor:open_htcondor",
-            programs=("condor_submit", "condor_q", "condor_rm"),
+        _by_commands(
+            "htcondor",
+            "HTCondor 23 and newer, by its commands",
+            ("condor_submit", "condor_q", "condor_rm"),
             aliases=("condor",),
             hint="install HTCondor's commands (Debian: condor), or log in on a submit node",
         ),
-        Known(
-            name="pbs",
-            title="OpenPBS and PBS Professional, by their commands",
-            target="jobyard.schedulers.pbs:open_pbs",
-            programs=("qsub", "qstat", "qdel", "qselect", "pbs_rstat"),
+        _by_commands(
+            "pbs",
+            "OpenPBS and PBS Professional, by their commands",
+            ("qsub", "qstat", "qdel", "qselect", "pbs_rstat"),
             aliases=("pbspro", "pbs_pro"),
             hint="put PBS's bin folder (often /opt/pbs/bin) on PATH, or log in where its commands are",
         ),
-        Known(
-            name="torque",
-            title="Torque, by its commands",
-            target="jobyard.schedulers.torque:open_torque",
-            programs=("qsub", "qstat", "qdel", "qselect", "qchkpt"),
+        _by_commands(
+            "torque",
+            "Torque, by its commands",
+            ("qsub", "qstat", "qdel", "qselect", "qchkpt"),
             aliases=("pbs_classic",),
             hint="install Torque's client commands (torque-client), or log in where they are",
         ),
-        Known(
-            name="lsf",
-            title="IBM Spectrum LSF 10.1 and newer, by its commands",
-            target="jobyard.schedulers.lsf:open_lsf",
-            programs=("bsub", "bjobs", "bkill", "bstop", "bresume"),
+        _by_commands(
+            "lsf",
+            "IBM Spectrum LSF 10.1 and newer, by its commands",
+            ("bsub", "bjobs", "bkill", "bstop", "bresume"),
             hint="source LSF's profile.lsf, or log in where its commands are",
         ),
-        Known(
-            name="flux",
-            title="Flux, by its command",
-            target="jobyard.schedulers.flux:open_flux",
-            programs=("flux",),
+        _by_commands(
+            "flux",
+            "Flux, by its command",
+            ("flux",),
             hint="put the flux command on PATH, or run within a Flux instance",
         ),
-        Known(
-            name="oar",
-            title="OAR 2.5, by its commands",
-            target="jobyard.schedulers.oar:open_oar",
-            programs=("oarsub", "oarstat", "oardel", "oarhold", "oarresume"),
+        _by_commands(
+            "oar",
+            "OAR 2.5, by its commands",
+            ("oarsub", "oarstat", "oardel", "oarhold", "oarresume"),
             hint="install OAR's commands (Debian: oar-user), or log in on the frontend where they are",
         ),
         Known(
@@ -108,18 +112,16 @@ _TABLE = {
             aliases=("hq",),
             hint="install HyperQueue's Python package beside jobyard: pip install 'jobyard[hyperqueue]'",
         ),
-        Known(
-            name="cobalt",
-            title="Cobalt, by its commands",
-            target="jobyard.schedulers.cobalt:open_cobalt",
-            programs=("qsub", "qstat", "qdel", "qhold", "qrls", "cqsub"),
+        _by_commands(
+            "cobalt",
+            "Cobalt, by its commands",
+            ("qsub", "qstat", "qdel", "qhold", "qrls", "cqsub"),
             hint="log in where Cobalt's commands are",
         ),
-        Known(
-            name="nqsv",
-            title="NEC NQSV, by its commands",
-            target="jobyard.schedulers.nqsv:open_nqsv",
-            programs=("qsub", "qstat", "qdel", "qhold", "qrls", "qwait"),
+        _by_commands(
+            "nqsv",
+            "NEC NQSV, by its commands",
+            ("qsub", "qstat", "qdel", "qhold", "qrls", "qwait"),
             hint="put /opt/nec/nqsv/bin on PATH, or log in where its commands are",
         ),
         Known(
