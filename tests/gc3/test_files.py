@@ -16,7 +16,7 @@ from gc3.awaiting import asked, ended, gated, reached, run
 from gc3.standin_backend import application
 from gc3libs import ANY_OUTPUT, Application, Run
 from gc3libs.backends.transport import Transport
-from gc3libs.exceptions import InvalidOperation, InvalidValue, TransportError, UnrecoverableDataStagingError
+from gc3libs.exceptions import InvalidOperation, InvalidValue, LRMSSubmitError, TransportError, UnrecoverableDataStagingError
 
 OLD = 1_500_000_000.25
 
@@ -248,6 +248,8 @@ PEEKS = [
     ((0, 0), b""),
     ((-(10**9), 3), CONTENT[:3]),
     ((10**9, None), b""),
+    ((10**30, 10**30), b""),
+    ((-(10**30), None), CONTENT),
     ((2555, 1000), CONTENT[2555:]),
 ]
 
@@ -283,6 +285,28 @@ def test_peeking_into_text(done: Done, tmp_path: Path) -> None:
     broken = io.StringIO()
     done.system.peek(done.app, "words", broken, 1, 2)
     assert broken.getvalue() == "\ufffd\ufffd"
+
+
+def test_peeking_into_a_stream_that_takes_what_it_can(done: Done) -> None:
+    taken: list[bytes] = []
+
+    class Slow(io.RawIOBase):
+        def write(self, data: Any) -> int:
+            taken.append(bytes(data)[:7])
+            return len(taken[-1])
+
+    done.write("data", CONTENT)
+    done.system.peek(done.app, "data", Slow())
+    assert b"".join(taken) == CONTENT
+
+
+def test_inputs_whose_links_lead_in_a_circle(system: Any, tmp_path: Path) -> None:
+    """Two of them would be more files than any disk holds."""
+    (tmp_path / "tree").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "tree" / name).symlink_to(".")
+    with pytest.raises(LRMSSubmitError, match="a link to a folder that it lies in"):
+        system.submit_job(application(["/bin/true"], tmp_path, inputs=[tmp_path / "tree"]))
 
 
 def test_peeking_errors_are_raised(done: Done, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,9 @@ def test_which_files_are_overwritten(transport: Transport, tmp_path: Path, way: 
     assert not copied(b"two!", 3e9)
     assert not copied(b"two", 1e9, overwrite=True)
     assert copied(b"two!", 1e9, overwrite=True)
-    assert copied(b"xxx!", 3e9, overwrite=True) or way == "put"
+    assert copied(b"xxx!", 3e9, overwrite=True)
+    assert os.stat(target).st_mtime == 3e9  # whatever the host's clock says: what changes next is newer than the copy
+    assert not copied(b"zzz!", 3e9, overwrite=True)
     assert copied(b"yyy!", 1e9, overwrite=True, changed_only=False)
     assert target.read_bytes() == b"yyy!"
 
@@ -150,6 +153,45 @@ def test_folders_go_and_come(transport: Transport, tmp_path: Path) -> None:
     transport.get(str(tmp_path / "there"), str(tmp_path / "back"))
     assert (tmp_path / "back" / "a" / ODD / "x").read_text() == "x"
     assert (tmp_path / "back" / "empty").is_dir()
+
+
+@pytest.mark.parametrize("way", ["put", "get"])
+def test_links_are_followed_but_not_in_a_circle(transport: Transport, tmp_path: Path, way: str) -> None:
+    """Two of them would make more copies than any disk holds."""
+    (tmp_path / "tree" / "a").mkdir(parents=True)
+    (tmp_path / "tree" / "a" / "file").write_text("x")
+    (tmp_path / "tree" / "same").symlink_to("a")
+    getattr(transport, way)(str(tmp_path / "tree"), str(tmp_path / "there"))
+    assert (tmp_path / "there" / "same" / "file").read_text() == "x"
+    assert not (tmp_path / "there" / "same").is_symlink()
+    (tmp_path / "tree" / "a" / "up").symlink_to("..")
+    (tmp_path / "tree" / "a" / "self").symlink_to(".")
+    with pytest.raises(TransportError, match="a link to a folder that it lies in"):
+        getattr(transport, way)(str(tmp_path / "tree"), str(tmp_path / "other"))
+    shutil.rmtree(tmp_path / "tree")
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        (tmp_path / "tree" / name / "link").symlink_to(f"../{other}")
+    with pytest.raises(TransportError, match="a link to a folder that it lies in"):
+        getattr(transport, way)(str(tmp_path / "tree"), str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("way", ["put", "get"])
+def test_what_goes_wrong_here_is_told_alike(transport: Transport, tmp_path: Path, way: str) -> None:
+    (tmp_path / "tree" / "a").mkdir(parents=True)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a").touch()
+    with pytest.raises(TransportError):
+        getattr(transport, way)(str(tmp_path / "tree"), str(tmp_path / "there"))
+    with pytest.raises(TransportError):
+        getattr(transport, way)(str(tmp_path / "there" / "a" / "below"), str(tmp_path / "other"))
+    (tmp_path / "tree" / "dangling").symlink_to("nothing")
+    (tmp_path / "tree" / "file").touch()
+    with pytest.raises(TransportError) as caught:
+        getattr(transport, way)(str(tmp_path / "tree"), str(tmp_path / "new"))
+    assert caught.value.errno == 2
+    getattr(transport, way)(str(tmp_path / "tree"), str(tmp_path / "newer"), ignore_nonexisting=True)
+    assert sorted(os.listdir(tmp_path / "newer")) == ["a", "file"]
 
 
 def test_commands(transport: Transport, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ __all__ = ["Fetched", "checked_name", "fetch", "peek"]
 _CHUNK = 1 << 20
 _FEW = 8  # names that are looked at one by one; for more, or for a pattern, the whole sandbox is listed, in one message
 _GLOB = frozenset("*?[")
+_FARTHEST = 1 << 62  # byte of a file that can be asked for
 
 
 @dataclasses.dataclass
@@ -243,7 +244,7 @@ def peek(transport: Transport, sandbox: str, names: Iterable[str], target: Any, 
         raise FileNotFoundError(2, "the job has no such file (yet)", actual)
     if found.kind == "link":
         raise PermissionError(1, "a link that leads out of the job's sandbox is not followed", actual)
-    start = offset if offset >= 0 else max(0, found.size_bytes + offset)
+    start = min(offset, _FARTHEST) if offset >= 0 else max(0, found.size_bytes + offset)
     pieces = place.pieces(actual, start, size)
     if isinstance(target, str | bytes | os.PathLike):
         first = next(pieces, b"")  # before the file here is emptied
@@ -260,7 +261,8 @@ def _write_all(target: IO[Any], pieces: Iterable[bytes]) -> None:
     for part in pieces:
         if decoder is None:
             try:
-                target.write(part)
+                while isinstance(count := target.write(part), int) and 0 < count < len(part):  # a raw stream takes what it can
+                    part = part[count:]
                 continue
             except TypeError:  # it takes text
                 decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -52,16 +52,26 @@ def stage_in(transport: Transport, submission: Submission) -> None:
         raise jobyard.SubmitError(f"the inputs cannot be brought to {sandbox}: {error}") from error
 
 
-def _collect(source: str, target: str, copies: dict[str, Copy], folders: list[str], executable: str) -> None:
-    """The files of an input; and its folders that hold none, which come by themselves."""
+def _collect(
+    source: str,
+    target: str,
+    copies: dict[str, Copy],
+    folders: list[str],
+    executable: str,
+    above: tuple[tuple[int, int], ...] = (),
+) -> None:
+    """The files of an input; and its folders that hold none, which come by themselves. ``above``: the folders that it lies in."""
     found = os.stat(source)
     if stat.S_ISDIR(found.st_mode):
+        itself = found.st_dev, found.st_ino
+        if itself in above:
+            raise jobyard.SubmitError(f"the input {source!r} is a link to a folder that it lies in; remove it")
         with os.scandir(source) as listed:
             entries = sorted(listed, key=lambda one: one.name)
         if not any(entry.is_file() for entry in entries):
             folders.append(target)
         for entry in entries:
-            _collect(entry.path, f"{target}/{entry.name}", copies, folders, executable)
+            _collect(entry.path, f"{target}/{entry.name}", copies, folders, executable, (*above, itself))
         return
     if not stat.S_ISREG(found.st_mode):
         raise jobyard.SubmitError(f"the input {source!r} is neither a file nor a folder")

@@ -197,62 +197,91 @@ class Transport:
     def put(
         self, source: str, destination: str, ignore_nonexisting: bool = False, overwrite: bool = False, changed_only: bool = True
     ) -> None:
-        """Copy a file, or a folder with all in it, to the host; ``overwrite`` and ``changed_only`` as for ``get_results``."""
+        """Copy a file, or a folder with all in it, to the host, with their times; links are read as what they lead to.
+        ``overwrite`` and ``changed_only`` as for ``get_results``."""
         try:
             found = os.stat(source)
         except FileNotFoundError:
             if ignore_nonexisting:
                 return
             raise TransportError(f"{source!r} is not there", errno=2, transient=False) from None
+        except OSError as error:
+            raise TransportError(f"{source!r} cannot be read: {error.strerror}", errno=error.errno, transient=False) from error
         if _stat.S_ISDIR(found.st_mode):
-            self._put_folder(source, destination, overwrite, changed_only)
+            with self._told("sending files"):
+                self._put_folder(source, destination, ignore_nonexisting, overwrite, changed_only)
             return
         if self.isdir(destination):
             destination = f"{destination}/{os.path.basename(source)}"
         there = self._stat(destination)
         if there is None or _wanted(Stat(0, found.st_size, found.st_mtime, 0), there, overwrite, changed_only):
             with self._told("sending a file") as inner:
-                inner.put(os.path.abspath(source), destination, mode=_stat.S_IMODE(found.st_mode))
+                inner.put_many([Copy(os.path.abspath(source), destination, _stat.S_IMODE(found.st_mode))])
 
     def get(
         self, source: str, destination: str, ignore_nonexisting: bool = False, overwrite: bool = False, changed_only: bool = True
     ) -> None:
-        """Copy a file, or a folder with all in it, from the host; as ``put``, and with the times that files have there."""
+        """Copy a file, or a folder with all in it, from the host; as ``put``."""
+        with self._told("fetching files"):
+            self._get(source, destination, ignore_nonexisting, overwrite, changed_only, ())
+
+    def _get(
+        self, source: str, destination: str, ignore_nonexisting: bool, overwrite: bool, changed_only: bool, within: tuple[str, ...]
+    ) -> None:
+        """``within``: the folders, by their own names, that hold the links by which it is reached."""
         found = self._stat(source)
         if found is None:
             if ignore_nonexisting:
                 return
             raise TransportError(f"{source!r} is not there", errno=2, transient=False)
         if _stat.S_ISDIR(found.st_mode):
-            for name in self._get_folder(source, destination, overwrite, changed_only):
-                self.get(f"{source}/{name}", f"{destination}/{name}", ignore_nonexisting, overwrite, changed_only)
+            own = self._resolved(source) if within else ""
+            if any(f"{one}/".startswith(f"{own}/") for one in within):
+                raise _loop(source)
+            links = self._get_folder(source, destination, overwrite, changed_only)
+            own = own or (self._resolved(source) if links else "")
+            for name in links:
+                holder = os.path.dirname(f"{own}/{name}")
+                below = f"{source}/{name}", f"{destination}/{name}"
+                self._get(*below, ignore_nonexisting, overwrite, changed_only, (*within, holder))
             return
-        if os.path.isdir(destination):
-            destination = f"{destination}/{os.path.basename(source)}"
-        try:
-            here = os.stat(destination)
-        except FileNotFoundError:
-            here = None
-        if here is None or _wanted(found, Stat(0, here.st_size, here.st_mtime, 0), overwrite, changed_only):
+        target = _target(found, os.path.basename(source), destination, overwrite, changed_only)
+        if target is not None:
             with self._told("fetching a file") as inner:
-                inner.get(source, os.path.abspath(destination), mode=_stat.S_IMODE(found.st_mode))
-                os.utime(destination, (found.st_mtime, found.st_mtime))
+                inner.get(source, os.path.abspath(target), mode=_stat.S_IMODE(found.st_mode))
+                os.utime(target, (found.st_mtime, found.st_mtime))
 
-    def _put_folder(self, source: str, destination: str, overwrite: bool, changed_only: bool) -> None:
+    def _resolved(self, path: str) -> str:
+        """The path without links."""
+        code, out, said = self.execute_command(f"readlink -f -- {_quoted(path)}")
+        if code != 0:
+            raise TransportError(f"it cannot be told where {path!r} leads: {said.strip()}", transient=False)
+        return out.removesuffix("\n")
+
+    def _put_folder(self, source: str, destination: str, ignore_nonexisting: bool, overwrite: bool, changed_only: bool) -> None:
         """All that is in a folder, in a few messages; links are read as what they lead to."""
         there = self._tree(destination)
         folders, copies = [destination], []
-        todo = [(os.path.abspath(source), "")]
+        todo: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [(os.path.abspath(source), "", ())]
         while todo:
-            folder, prefix = todo.pop()
+            folder, prefix, above = todo.pop()
+            itself = os.stat(folder)
+            if (itself.st_dev, itself.st_ino) in above:
+                raise _loop(folder)
+            above = (*above, (itself.st_dev, itself.st_ino))
             for name in sorted(os.listdir(folder)):
                 path, below = f"{folder}/{name}", f"{prefix}{name}"
-                found = os.stat(path)
+                try:
+                    found = os.stat(path)
+                except FileNotFoundError:
+                    if ignore_nonexisting:
+                        continue
+                    raise
                 old = there.get(below)
                 if _stat.S_ISDIR(found.st_mode):
                     if old is None or not _stat.S_ISDIR(old.st_mode):
                         folders.append(f"{destination}/{below}")
-                    todo.append((path, f"{below}/"))
+                    todo.append((path, f"{below}/", above))
                     continue
                 if old is not None and _stat.S_ISDIR(old.st_mode):
                     below = f"{below}/{name}"
@@ -280,14 +309,9 @@ class Transport:
             if not _stat.S_ISREG(found.st_mode):
                 links.append(name)
                 continue
-            if os.path.isdir(target):
-                target = f"{target}/{os.path.basename(name)}"
-            try:
-                here = os.stat(target)
-            except FileNotFoundError:
-                here = None
-            if here is None or _wanted(found, Stat(0, here.st_size, here.st_mtime, 0), overwrite, changed_only):
-                copies.append(Copy(f"{source}/{name}", target, _stat.S_IMODE(found.st_mode)))
+            place = _target(found, os.path.basename(name), target, overwrite, changed_only)
+            if place is not None:
+                copies.append(Copy(f"{source}/{name}", place, _stat.S_IMODE(found.st_mode)))
         with self._told("fetching files") as inner:
             inner.get_many(copies)
         return links
@@ -306,10 +330,24 @@ def _as_stat(found: FileStat) -> Stat:
     return Stat(kinds.get(str(found.kind), 0) | found.mode, found.size_bytes, found.modified_at, found.uid)
 
 
+def _target(found: Stat, name: str, destination: str, overwrite: bool, changed_only: bool) -> str | None:
+    """Where a file of the host is fetched to: the destination, or below it where that is a folder. None: what is there may stay."""
+    target = f"{destination}/{name}" if os.path.isdir(destination) else destination
+    try:
+        here = os.stat(target)
+    except FileNotFoundError:
+        return target
+    return target if _wanted(found, Stat(0, here.st_size, here.st_mtime, 0), overwrite, changed_only) else None
+
+
 def _wanted(source: Stat, target: Stat, overwrite: bool, changed_only: bool) -> bool:
     if not overwrite:
         return False
     return not changed_only or source.st_size != target.st_size or source.st_mtime > target.st_mtime
+
+
+def _loop(path: str) -> TransportError:
+    return TransportError(f"{path!r} is a link to a folder that it lies in: all in it would come again and again", transient=False)
 
 
 def _quoted(path: str) -> str:
