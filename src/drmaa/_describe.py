@@ -171,7 +171,12 @@ def _limits(values: Mapping[bytes, Any]) -> Limits:
 
 def _directory(text: str | None, place: Place) -> str:
     if not text:
-        return Placeholder.HOME if place.vendor.home or not place.here else os.getcwd()
+        if place.vendor.home or not place.here:
+            return Placeholder.HOME
+        try:
+            return os.getcwd()
+        except FileNotFoundError:
+            raise coded(DeniedByDrmException, "workingDirectory: none is given, and the present one was removed") from None
     if _WD in text:
         raise coded(DeniedByDrmException, f"workingDirectory {text!r} holds {_WD}, which stands for itself; leave it out")
     at_home = text.startswith(_HD)

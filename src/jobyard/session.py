@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -186,10 +187,8 @@ class Session:
     def _defaults(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         values = dict(fields)
         if not self._remote and values.get("directory") is None:
-            try:
+            with suppress(FileNotFoundError):  # it was removed; those that need it are told below
                 values["directory"] = os.getcwd()
-            except FileNotFoundError:
-                raise InvalidJob("directory: none is given, and the present one was removed", field="directory") from None
         if values.get("inherit") is None:
             values["inherit"] = Inherit.NODE if self._remote else Inherit.CLIENT
         return values
@@ -203,6 +202,8 @@ class Session:
 
     def _completed(self, job: JobDescription) -> JobDescription:
         """With the queue and the account of the contact, where it says none itself. InvalidJob: its launcher cannot be used."""
+        if job.directory is None and not self._remote:
+            raise InvalidJob("directory: none is given, and the present one was removed", field="directory")
         if job.launcher != "single" or job.launcher_options:
             launch_for(job)
         missing = {key: text for key, text in self._usual.items() if getattr(job, key) is None} if self._usual else None

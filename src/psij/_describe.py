@@ -97,6 +97,8 @@ def describe(
         )
     except jobyard.InvalidJob as error:
         raise refusal(error) from error
+    except FileNotFoundError as error:
+        raise InvalidJobException("JobSpec: a path is taken from the present directory, which was removed", error) from error
 
 
 def described_for_script(spec: JobSpec, tags: dict[str, str]) -> jobyard.JobDescription:
@@ -119,6 +121,8 @@ def described_for_script(spec: JobSpec, tags: dict[str, str]) -> jobyard.JobDesc
         )
     except jobyard.InvalidJob as error:
         raise refusal(error) from error
+    except FileNotFoundError as error:
+        raise InvalidJobException("JobSpec: a path is taken from the present directory, which was removed", error) from error
 
 
 def refusal(error: jobyard.InvalidJob) -> InvalidJobException:

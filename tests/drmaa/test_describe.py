@@ -287,3 +287,14 @@ def test_vendor_names() -> None:
     assert drmaa._vendors.implementation_of("pbs").startswith("PBS Professional (jobyard ")
     assert "pbspro-drmaa" in drmaa._vendors.implementation_of("pbs")
     assert drmaa._vendors.implementation_of("slurm", "SLURM 22.05.8").startswith("SLURM 22.05.8 (jobyard ")
+
+
+def test_a_present_directory_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an unset working directory is the one of submission."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    assert told("slurm").directory == str(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(DeniedByDrmException, match=r"^code 17: workingDirectory: .*was removed"):
+        told("slurm")
+    assert told("slurm", wd="/tmp").directory == "/tmp"

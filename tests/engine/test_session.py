@@ -20,6 +20,7 @@ from jobyard import (
     InvalidJob,
     Job,
     JobArray,
+    JobDescription,
     JobFailed,
     JobState,
     NotPermitted,
@@ -59,6 +60,26 @@ def test_what_is_submitted_is_complete(session: Session, keeper: FakeKeeper) -> 
     many = session.submit_all([["a"], job.description], cores=2)
     assert [one.description.resources.cores for one in many] == [2, 2]
     assert session.submit_all([]) == []
+
+
+def test_the_present_directory_may_be_gone(
+    session: Session, keeper: FakeKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only jobs that say no directory of their own need it."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    ready = JobDescription(argv=("a",), directory="/tmp", inherit=Inherit.NODE)
+    assert session.submit(ready).description == ready
+    assert session.submit(["a"], directory="/tmp").description.directory == "/tmp"
+    assert [job.description.directory for job in session.submit_all([["a"], ready], directory="/tmp")] == ["/tmp", "/tmp"]
+    assert session.submit_array(ready, range(2))[0].description == ready
+    sent = len(keeper.records)
+    for submit in (lambda: session.submit(["a"]), lambda: session.submit_all([ready, ["a"]]), lambda: session.check(["a"])):
+        with pytest.raises(InvalidJob, match="the present one was removed") as caught:
+            submit()
+        assert caught.value.field == "directory"
+    assert len(keeper.records) == sent
 
 
 def test_an_array_has_its_indices(session: Session, keeper: FakeKeeper) -> None:

@@ -19,6 +19,7 @@ import jobyard
 import psij
 from psij import InvalidJobException, Job, JobAttributes, JobExecutor, JobSpec, JobState, ResourceSpecV1, SubmitException
 from psij._engine_executor import EngineExecutor
+from psij.staging import StageIn
 from psij_helpers import ALL, LONG, Told, finished, open_executor, run, shell
 
 
@@ -144,6 +145,20 @@ def test_relative_paths_are_the_clients(yard: Path, tmp_path: Path, monkeypatch:
         run(executor, shell("pwd", directory="sub", stdout_path="there"))
     assert (tmp_path / "here").read_text() == f"{tmp_path}\n"
     assert (tmp_path / "sub" / "there").read_text() == f"{tmp_path / 'sub'}\n"
+
+
+def test_a_present_directory_that_was_removed(yard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    stage_in = {StageIn("relative", "x")}
+    with JobExecutor.get_instance("local") as executor:
+        for spec in (JobSpec("/bin/true"), JobSpec("/bin/true", directory="sub"), shell("", directory=tmp_path, stage_in=stage_in)):
+            job = Job(spec)
+            with pytest.raises(InvalidJobException, match="the present directory, which was removed"):
+                executor.submit(job)
+            assert (job.executor, job.status.state) == (None, JobState.NEW)
+        assert run(executor, JobSpec("/bin/true", directory=tmp_path)).state is JobState.COMPLETED
 
 
 # Waiting and callbacks ---------------------------------------------------------------------------------------------------
