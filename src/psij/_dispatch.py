@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .job import Job
 
-__all__ = ["tell"]
+__all__ = ["calls_back", "tell"]
 
 _MOST = 4
 _IDLE_S = 2.0
@@ -36,6 +36,7 @@ class _Pool:
         threading.Thread(target=self._work, name="psij-callbacks", daemon=True).start()
 
     def _work(self) -> None:
+        _this_thread.calls_back = True
         while True:
             with self._condition:
                 self._idle += 1
@@ -50,6 +51,12 @@ class _Pool:
 
 
 _pool = _Pool()
+_this_thread = threading.local()
+
+
+def calls_back() -> bool:
+    """Whether this thread is one of those that call back."""
+    return getattr(_this_thread, "calls_back", False)
 
 
 def tell(job: Job) -> None:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
+from . import _dispatch
 from .exceptions import SubmitException
 from .job_spec import JobSpec
 from .job_state import JobState, between
@@ -29,7 +30,8 @@ __all__ = ["LARGE_TIMEOUT", "FunctionJobStatusCallback", "Job", "JobStatusCallba
 
 logger = logging.getLogger(__name__)
 
-_CALLBACKS_S = 0.5  # how long wait() lets callbacks catch up
+_CALLBACKS_S = 0.5  # how long wait() lets callbacks catch up,
+_BEGUN_S = 5.0  # and how long it waits for them to be called at all, where the machine has much else to do
 
 LARGE_TIMEOUT = timedelta(days=3650)
 """Longer than any program waits."""
@@ -209,10 +211,12 @@ class Job:
     def _tell(self) -> None:
         """Call the callbacks for what they have not been told, in order; one thread at a time does it for a job."""
         while True:
-            with self._lock:
+            lock = self._lock
+            with lock:
                 if self._teller or not self._untold:
                     return
                 self._teller = threading.get_ident()
+                lock.notify_all()
                 status = self._untold.pop(0)
                 if not self._untold:
                     self._untold = None
@@ -290,8 +294,11 @@ class Job:
         nor does a callback wait for itself."""
         lock = self._lock
         with lock:
-            if self._teller != threading.get_ident():
-                lock.wait_for(lambda: not self._untold and not self._teller, _CALLBACKS_S)
+            if self._teller == threading.get_ident():
+                return
+            if not _dispatch.calls_back():  # which those who wait for would need, maybe
+                lock.wait_for(lambda: self._teller or not self._untold, _BEGUN_S)
+            lock.wait_for(lambda: not self._untold and not self._teller, _CALLBACKS_S)
 
     def _wait_changed(self, satisfied: Callable[[JobState], bool], timeout_s: float | None) -> bool:
         """Wait for assignments to ``status``, by any thread. A job that gets a handle meanwhile is followed by that."""

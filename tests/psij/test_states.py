@@ -222,6 +222,40 @@ def test_a_callback_may_change_the_status_and_wait() -> None:
     assert [str(state) for state in told] == ORDER[1:]
 
 
+def test_waiting_lets_callbacks_be_told_however_late_their_thread_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not so in a callback: there as many may wait as there are threads that call back."""
+    from psij import _dispatch
+
+    monkeypatch.setattr("psij.job._BEGUN_S", 60.0)
+    told: list[JobState] = []
+    inner_s: list[float] = []
+    job, other = Job(), Job()
+    job.set_job_status_callback(lambda _, status: told.append(status.state))
+    other.set_job_status_callback(lambda _, status: None)
+    job._advance(JobStatus(JobState.QUEUED))
+    late = threading.Timer(1.0, _dispatch.tell, (job,))
+    late.start()
+    status = job.wait(JobState.QUEUED)
+    assert told == [status.state] == [JobState.QUEUED]
+    late.join()
+
+    def within(_: Job, status: JobStatus) -> None:
+        began = time.monotonic()
+        other.wait(JobState.QUEUED)
+        inner_s.append(time.monotonic() - began)
+
+    other._advance(JobStatus(JobState.QUEUED))  # nobody tells of this
+    job.set_job_status_callback(within)
+    job._advance(JobStatus(JobState.ACTIVE))
+    _dispatch.tell(job)
+    job.wait(JobState.ACTIVE)
+    for _ in range(1000):
+        if inner_s:
+            break
+        time.sleep(0.02)
+    assert 0.5 <= inner_s[0] < 60.0
+
+
 def test_what_is_no_callback_is_refused() -> None:
     for target in (Job(), Idle()):
         with pytest.raises(TypeError, match="status callback"):
