@@ -45,7 +45,7 @@ def settled(session: Session) -> dict[str, int | None]:
 
     What it left half-way is settled by whoever opens the session; that takes two looks, 2 s apart.
     """
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while True:
         with contextlib.suppress(TimeoutError):
             session.wait_all(timeout=1.0)
