@@ -24,26 +24,9 @@ from jobyard.schedulers import open_scheduler
 from jobyard.schedulers.base import Action, Answer, Dialect, Result, Submission
 from jobyard.schedulers.cobalt import CobaltDialect
 from jobyard.schedulers.command import CommandScheduler
-from schedulers import dialect_suite
+from schedulers import dialect_suite as suite
 from schedulers.damage import noise
-from schedulers.dialect_suite import (
-    FOLDER,
-    TOKEN,
-    anything,
-    check_acts_on_many,
-    command_for,
-    damage_never_makes_a_job_of_another,
-    described,
-    lacks,
-    marked,
-    never_breaks,
-    parsers,
-    reader,
-    refuses,
-    submitted,
-    tells,
-    truncated_is_none,
-)
+from schedulers.dialect_suite import FOLDER, TOKEN, described
 
 DIALECT: Dialect = CobaltDialect(walltime_s=3600.0)
 
@@ -59,7 +42,7 @@ JobID: {number:>4}
 """
 
 
-asked = partial(dialect_suite.asked, DIALECT, ("/bin/sh", "-c", "...", "sh"))
+asked = partial(suite.asked, DIALECT, ("/bin/sh", "-c", "...", "sh"))
 
 OTHER = "f" * 32
 TEXT = (
@@ -71,7 +54,7 @@ IDS = ("7", "1007", "12", "99")
 
 
 def test_blocks() -> None:
-    answer = asked(marked(TEXT), *IDS)
+    answer = asked(suite.marked(TEXT), *IDS)
     assert answer.complete, "qstat is silent on what is not there"
     running, waiting, held = answer.rows
     assert (running.native_id, running.state, running.token, running.name) == ("7", JobState.RUNNING, TOKEN, "job")
@@ -95,20 +78,20 @@ def test_blocks() -> None:
     ],
 )
 def test_states(word: str, state: JobState | None, by: By | None) -> None:
-    (row,) = asked(marked(block("7", word)), "7").rows
+    (row,) = asked(suite.marked(block("7", word)), "7").rows
     assert (row.state, row.by, row.native_state) == (state, by, word)
 
 
 def test_what_is_not_there() -> None:
-    assert asked(marked("", 1), "99", code=1) == Answer()
-    assert asked(marked("")) == Answer(), "a user without jobs"
+    assert asked(suite.marked("", 1), "99", code=1) == Answer()
+    assert asked(suite.marked("")) == Answer(), "a user without jobs"
     for text, code, err in (
         (TEXT, 0, ""),  # no end
-        (marked(""), 0, ""),  # of a question that named jobs, qstat would have said so by its exit code
-        (marked("", 1), 1, "component error: Failed to connect to queue-manager"),
-        (marked("", 1), 1, "*** FATAL EXCEPTION: x ***"),
-        (marked(TEXT, 1), 1, ""),
-        (marked("", 127), 127, "sh: 1: qstat: not found"),
+        (suite.marked(""), 0, ""),  # of a question that named jobs, qstat would have said so by its exit code
+        (suite.marked("", 1), 1, "component error: Failed to connect to queue-manager"),
+        (suite.marked("", 1), 1, "*** FATAL EXCEPTION: x ***"),
+        (suite.marked(TEXT, 1), 1, ""),
+        (suite.marked("", 127), 127, "sh: 1: qstat: not found"),
         ("", -9, ""),
     ):
         with pytest.raises(SchedulerUnavailable):
@@ -117,15 +100,15 @@ def test_what_is_not_there() -> None:
 
 def test_one_bad_block_costs_one_row() -> None:
     for damage in ("    State     : running\n", "    OutputDir : "):
-        answer = asked(marked(TEXT.replace(damage, "", 1)), *IDS)
+        answer = asked(suite.marked(TEXT.replace(damage, "", 1)), *IDS)
         assert [row.native_id for row in answer.rows] == ["1007", "12"]
         assert not answer.complete
 
 
 def test_a_new_job_is_found_by_its_folder() -> None:
-    result = Result(argv=("/bin/sh",), returncode=0, stdout=marked(TEXT).encode())
+    result = Result(argv=("/bin/sh",), returncode=0, stdout=suite.marked(TEXT).encode())
     assert DIALECT.parse_find([result], [described()])[TOKEN].native_ids == ("7",)
-    broken = Result(argv=("/bin/sh",), returncode=0, stdout=marked(TEXT[10:]).encode())
+    broken = Result(argv=("/bin/sh",), returncode=0, stdout=suite.marked(TEXT[10:]).encode())
     with pytest.raises(SchedulerUnavailable):
         DIALECT.parse_find([broken], [Submission(token="1" * 32, folder="/" + "1" * 32, description=described().description)])
 
@@ -160,7 +143,7 @@ Placed user hold on jobs:
 
 
 def test_submissions_that_are_refused_or_not_known() -> None:
-    submit = partial(submitted, DIALECT)
+    submit = partial(suite.submitted, DIALECT)
     filters = 'Job routed to queue "debug".\nMemory mode set to cache quad for queue debug\n'
     assert submit(0, filters + "547797\n").native_ids == ("547797",)
     assert submit(0, "547797\n", filters).native_ids == ("547797",)
@@ -187,10 +170,10 @@ def test_the_version() -> None:
 
 # Whatever is printed ------------------------------------------------------------------------------------------------
 
-WHOLE = marked(TEXT)
+WHOLE = suite.marked(TEXT)
 LINES = WHOLE.encode().splitlines(keepends=True)
 ROWS = {row.native_id: row for row in asked(WHOLE, *IDS).rows}
-results = anything(
+results = suite.anything(
     "/bin/sh",
     ids=IDS,
     codes=[0, 0, 0, 1, 2, -9],
@@ -199,17 +182,17 @@ results = anything(
 )
 
 
-queue = reader(DIALECT, "/bin/sh", *IDS)
-test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["7", "8"], described()), results)
-test_damage_never_makes_a_job_of_another = damage_never_makes_a_job_of_another(queue, LINES, ROWS, cut_ids=True)
-test_a_truncated_answer_is_none = truncated_is_none(queue, WHOLE.encode(), len(WHOLE))
+queue = suite.reader(DIALECT, "/bin/sh", *IDS)
+test_no_answer_breaks_a_parser = suite.never_breaks(suite.parsers(DIALECT, ["7", "8"], described()), results)
+test_damage_never_makes_a_job_of_another = suite.damage_never_makes_a_job_of_another(queue, LINES, ROWS, cut_ids=True)
+test_a_truncated_answer_is_none = suite.truncated_is_none(queue, WHOLE.encode(), len(WHOLE))
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
 
 def qsub(dialect: Dialect = DIALECT, **fields: Any) -> tuple[str, ...]:
-    command = command_for(dialect, described(**fields))
+    command = suite.command_for(dialect, described(**fields))
     assert command.argv[-1] == f"{FOLDER}/run.sh"
     return command.argv[1:-1]
 
@@ -221,7 +204,7 @@ def always(minutes: int = 60, nodes: int = 1, *more: str) -> tuple[str, ...]:
     return ("--mode", "script", "-t", str(minutes), "-n", str(nodes), *more, "--cwd", FOLDER, "--jobname", "true", *NULL)
 
 
-test_submissions = tells(
+test_submissions = suite.tells(
     qsub,
     ({}, always()),
     ({"limits": Limits(walltime_s=61)}, always(2)),
@@ -260,7 +243,7 @@ def test_the_contacts_walltime(yard: Path) -> None:
         open_scheduler(Contact.parse("cobalt?walltime=soon"))
 
 
-test_what_is_refused = refuses(
+test_what_is_refused = suite.refuses(
     "cobalt",
     qsub,
     ("queue", {"queue": "a b"}),
@@ -277,7 +260,7 @@ test_what_is_refused = refuses(
 )
 
 
-test_what_it_does_not_have = lacks(
+test_what_it_does_not_have = suite.lacks(
     "cobalt",
     qsub,
     ({"resources": Resources(cores=4)}, "nodes"),
@@ -297,4 +280,4 @@ def test_questions_never_name_what_is_no_id() -> None:
 
 
 def test_one_command_acts_on_many() -> None:
-    check_acts_on_many(DIALECT, [200, 200, 50])
+    suite.check_acts_on_many(DIALECT, [200, 200, 50])

@@ -19,23 +19,9 @@ from jobyard.job import By, Cause, JobState, Limits, Resources
 from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row
 from jobyard.schedulers.flux import FluxDialect
 from jobyard.schedulers.flux.rows import decimal
+from schedulers import dialect_suite as suite
 from schedulers.damage import noise
-from schedulers.dialect_suite import (
-    FOLDER,
-    TOKEN,
-    anything,
-    check_acts_on_many,
-    command_for,
-    damage_costs_only_what_it_touches,
-    described,
-    examples,
-    never_breaks,
-    parsers,
-    reader,
-    refuses,
-    tells,
-    truncated_is_not_whole,
-)
+from schedulers.dialect_suite import FOLDER, TOKEN, described
 from schedulers.recordings import golden, made, names, recording
 
 DIALECT: Dialect = FluxDialect()
@@ -191,7 +177,7 @@ def test_half_an_array_is_none() -> None:
 TEXT = json.dumps(json.loads(recording("flux", "jobs-active.json").stdout)).replace('{"t_depend"', '\n{"t_depend"') + "\n"
 LINES = TEXT.encode().splitlines(keepends=True)
 ROWS = {row.native_id: row for row in DIALECT.parse_query(Result(argv=("flux",), returncode=0, stdout=TEXT.encode())).rows}
-results = anything(
+results = suite.anything(
     "flux",
     "jobs",
     ids=[*ROWS, "99"],
@@ -199,7 +185,7 @@ results = anything(
     out=noise(LINES, b'{}[]",: jobsidstate0123456789eINACTV\n\\u\x00\xff'),
     err=noise([b"JobID f999999 unknown\n", b"flux-jobs: ERROR: Unable to connect to Flux: broker\n"], b"JobID f123 unknown"),
 )
-test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1", "2"], described()), results)
+test_no_answer_breaks_a_parser = suite.never_breaks(suite.parsers(DIALECT, ["1", "2"], described()), results)
 
 
 @given(
@@ -213,23 +199,23 @@ test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1", "2"], descr
     ),
     st.sampled_from(["INACTIVE", "RUN", "SCHED", "DEPEND", "", "NEW"]),
 )
-@examples(150)
+@suite.examples(150)
 def test_values_of_any_kind(fields: dict[str, Any], state: str) -> None:
     job = {"t_depend": 1.0, "id": 7, "state": state, "exception": {"occurred": False}, **fields}
     text = json.dumps({"jobs": [job]}).encode()
     DIALECT.parse_query(Result(argv=("flux", "jobs", "7"), returncode=0, stdout=text))
 
 
-queue = reader(DIALECT, "flux", "jobs", *ROWS)
-test_damage_costs_only_what_it_touches = damage_costs_only_what_it_touches(queue, LINES, ROWS)
-test_truncated_answers = truncated_is_not_whole(queue, TEXT.encode(), len(TEXT.rstrip()), ROWS)
+queue = suite.reader(DIALECT, "flux", "jobs", *ROWS)
+test_damage_costs_only_what_it_touches = suite.damage_costs_only_what_it_touches(queue, LINES, ROWS)
+test_truncated_answers = suite.truncated_is_not_whole(queue, TEXT.encode(), len(TEXT.rstrip()), ROWS)
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
 
 def submit(**fields: Any) -> tuple[str, ...]:
-    command = command_for(DIALECT, described(**fields))
+    command = suite.command_for(DIALECT, described(**fields))
     assert command.argv[-1] == f"{FOLDER}/run.sh"
     assert command.argv[:2] == ("flux", "submit")
     return command.argv[2:-1]
@@ -239,7 +225,7 @@ def always(name: str = "true") -> tuple[str, ...]:
     return (f"--job-name={name}", f"--cwd={FOLDER}", "--env=-*", "--output=/dev/null", "--error=/dev/null")
 
 
-test_submissions = tells(
+test_submissions = suite.tells(
     submit,
     ({}, (*always(), "-n1", "-c1")),
     ({"resources": Resources(processes=2, cores=3, gpus=1)}, (*always(), "-n1", "-c6", "-g2")),
@@ -272,7 +258,7 @@ def test_after_an_array() -> None:
         assert subprocess.run(["/bin/sh", "-n", "-c", script], check=False).returncode == 0
 
 
-test_what_is_refused = refuses(
+test_what_is_refused = suite.refuses(
     "flux",
     submit,
     ("queue", {"queue": "a b"}),
@@ -297,7 +283,7 @@ def test_several_nodes_are_refused() -> None:
 def test_questions_and_control() -> None:
     assert DIALECT.query_command(["15", "ƒD1D5jb5", "-h", "$(id)"]).argv == ("flux", "jobs", "--json", "15")
     assert DIALECT.query_command(["no id"]).argv == DIALECT.list_command().argv == ("flux", "jobs", "--json", "-a", "-c", "0")
-    check_acts_on_many(DIALECT, [500, 200])
+    suite.check_acts_on_many(DIALECT, [500, 200])
     (command,) = DIALECT.control_commands(Action.SUSPEND, ["7"], signal=None)
     assert command[0].argv[-3:] == ("kill", "SIGSTOP", "7")
 

@@ -16,23 +16,9 @@ from jobyard.job import By, Cause, JobState, Limits, Resources
 from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row
 from jobyard.schedulers.lsf import LsfDialect
 from jobyard.schedulers.lsf.rows import FIELDS
-from schedulers import dialect_suite
+from schedulers import dialect_suite as suite
 from schedulers.damage import noise
-from schedulers.dialect_suite import (
-    TOKEN,
-    anything,
-    check_acts_on_many,
-    command_for,
-    damage_costs_only_what_it_touches,
-    described,
-    never_breaks,
-    parsers,
-    reader,
-    refuses,
-    submitted,
-    tells,
-    truncated_is_not_whole,
-)
+from schedulers.dialect_suite import TOKEN, described
 
 DIALECT: Dialect = LsfDialect()
 FOLDER = f"/scratch/my home/jobyard-1000/01/{TOKEN}"
@@ -52,7 +38,7 @@ def printed(*records: dict[str, str]) -> str:
     return "\n".join([*lines, "  ]", "}", ""])
 
 
-asked = partial(dialect_suite.asked, DIALECT, ("bjobs", "-a"))
+asked = partial(suite.asked, DIALECT, ("bjobs", "-a"))
 
 
 def only(one: dict[str, str]) -> Row:
@@ -194,7 +180,7 @@ def test_control_answers_each_job() -> None:
 
 
 def test_submissions_that_are_refused_or_not_known() -> None:
-    submit = partial(submitted, DIALECT)
+    submit = partial(suite.submitted, DIALECT)
     assert submit(0, "a word of the site\nJob <15> is submitted to default queue <normal>.\n").native_ids == ("15",)
     with pytest.raises(SubmitError, match="No such queue") as caught:
         submit(255, "", "nosuch: No such queue. Job not submitted.")
@@ -224,7 +210,7 @@ def test_submissions_that_are_refused_or_not_known() -> None:
 TEXT = printed(*RECORDS)
 LINES = TEXT.encode().splitlines(keepends=True)
 ROWS = {row.native_id: row for row in asked(TEXT, *IDS).rows}
-results = anything(
+results = suite.anything(
     "bjobs",
     ids=[*IDS, "99"],
     codes=[0, 0, 0, 255, 1, -9],
@@ -233,18 +219,18 @@ results = anything(
 )
 
 
-queue = reader(DIALECT, "bjobs", *IDS)
-test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1", "2[3]"], described()), results)
+queue = suite.reader(DIALECT, "bjobs", *IDS)
+test_no_answer_breaks_a_parser = suite.never_breaks(suite.parsers(DIALECT, ["1", "2[3]"], described()), results)
 # A record that lost a line is none; one that was mixed of two is neither.
-test_damage_costs_only_what_it_touches = damage_costs_only_what_it_touches(queue, LINES, ROWS, parts=True)
-test_truncated_answers = truncated_is_not_whole(queue, TEXT.encode(), len(TEXT.rstrip()), ROWS)
+test_damage_costs_only_what_it_touches = suite.damage_costs_only_what_it_touches(queue, LINES, ROWS, parts=True)
+test_truncated_answers = suite.truncated_is_not_whole(queue, TEXT.encode(), len(TEXT.rstrip()), ROWS)
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
 
 def bsub(**fields: Any) -> tuple[str, ...]:
-    command = command_for(DIALECT, described(folder=FOLDER, **fields))
+    command = suite.command_for(DIALECT, described(folder=FOLDER, **fields))
     assert command.stdin.decode() == f"#!/bin/sh\nexec /bin/sh '{FOLDER}/run.sh'\n", "by standard input, its path quoted"
     return command.argv[1:]
 
@@ -253,7 +239,7 @@ def always(name: str = "true") -> tuple[str, ...]:
     return ("-J", name, "-Jd", TOKEN, "-o", "/dev/null", "-cwd", FOLDER, "-env", "none", "-rn")
 
 
-test_submissions = tells(
+test_submissions = suite.tells(
     bsub,
     ({}, always()),
     ({"resources": Resources(cores=4)}, (*always(), "-n", "4", "-R", "span[hosts=1]")),
@@ -283,7 +269,7 @@ def test_a_job_that_may_run_twice() -> None:
     assert "-r" in bsub(rerunnable=True)
 
 
-test_what_is_refused = refuses(
+test_what_is_refused = suite.refuses(
     "lsf",
     bsub,
     ("queue", {"queue": "a b"}),
@@ -305,6 +291,6 @@ def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
 
 
 def test_one_command_acts_on_many() -> None:
-    check_acts_on_many(DIALECT, [500, 200])
+    suite.check_acts_on_many(DIALECT, [500, 200])
     (command,) = DIALECT.control_commands(Action.SIGNAL, ["7[2]"], signal=12)
     assert command[0].argv == ("bkill", "-s", "USR2", "7[2]")

@@ -14,26 +14,9 @@ from jobyard.errors import ControlError, NotPermitted, SchedulerUnavailable, Sub
 from jobyard.job import By, Cause, JobState, Limits, Resources
 from jobyard.schedulers.base import Action, Answer, Dialect, Result, Row
 from jobyard.schedulers.nqsv import NqsvDialect
-from schedulers import dialect_suite
+from schedulers import dialect_suite as suite
 from schedulers.damage import noise
-from schedulers.dialect_suite import (
-    FOLDER,
-    TOKEN,
-    anything,
-    check_acts_on_many,
-    command_for,
-    damage_never_makes_a_job_of_another,
-    described,
-    lacks,
-    marked,
-    never_breaks,
-    parsers,
-    reader,
-    refuses,
-    submitted,
-    tells,
-    truncated_is_none,
-)
+from schedulers.dialect_suite import FOLDER, TOKEN, described
 
 DIALECT: Dialect = NqsvDialect()
 
@@ -89,11 +72,11 @@ def absent(native_id: str) -> str:
     return f"Batch Request: {native_id} does not exist on nqsv.\n"
 
 
-asked = partial(dialect_suite.asked, DIALECT, ("/bin/sh", "-c", "...", "sh"))
+asked = partial(suite.asked, DIALECT, ("/bin/sh", "-c", "...", "sh"))
 
 
 def only(text: str) -> Row:
-    (row,) = asked(marked(text)).rows
+    (row,) = asked(suite.marked(text)).rows
     return row
 
 
@@ -109,7 +92,7 @@ IDS = ("1.srv", "2.srv", "3.srv", "4.srv")
 
 
 def test_requests_and_their_exit_codes() -> None:
-    answer = asked(marked(TEXT), *IDS)
+    answer = asked(suite.marked(TEXT), *IDS)
     assert answer.complete
     running, ended, waiting = answer.rows
     assert (running.native_id, running.state, running.token, running.name) == ("1.srv", JobState.RUNNING, TOKEN, "job")
@@ -167,15 +150,15 @@ def test_states(word: str, hold: str, state: JobState | None, by: By | None) -> 
 
 
 def test_what_is_not_there() -> None:
-    assert asked(marked(absent("9.srv")), "9.srv") == Answer()
-    assert asked(marked("")) == Answer()
-    assert not asked(marked(request("1.srv", "Running")), "1.srv", "2.srv").complete, "not a word of the second"
-    assert not asked(marked(request("1.srv", "Running") + "a word of the site\n"), "1.srv").complete
+    assert asked(suite.marked(absent("9.srv")), "9.srv") == Answer()
+    assert asked(suite.marked("")) == Answer()
+    assert not asked(suite.marked(request("1.srv", "Running")), "1.srv", "2.srv").complete, "not a word of the second"
+    assert not asked(suite.marked(request("1.srv", "Running") + "a word of the site\n"), "1.srv").complete
     for text, code, err in (
         (TEXT, 0, ""),  # no end
-        (marked("", 1), 1, "Cannot connect to the batch server."),
-        (marked("", 0), 0, "Cannot connect to the batch server."),
-        (marked("a word of the site"), 0, ""),
+        (suite.marked("", 1), 1, "Cannot connect to the batch server."),
+        (suite.marked("", 0), 0, "Cannot connect to the batch server."),
+        (suite.marked("a word of the site"), 0, ""),
         ("", -9, ""),
     ):
         with pytest.raises(SchedulerUnavailable):
@@ -208,7 +191,7 @@ def test_control_answers_each_job() -> None:
 
 
 def test_submissions_that_are_refused_or_not_known() -> None:
-    submit = partial(submitted, DIALECT)
+    submit = partial(suite.submitted, DIALECT)
     assert submit(0, "a word of the site\nRequest 15.srv submitted to queue: gen_S.\n").native_ids == ("15.srv",)
     with pytest.raises(SubmitError, match="EACCESSDEN") as caught:
         submit(1, "", "gpu: EACCESSDEN (Access denied)\nRequest not queued.\n")
@@ -232,10 +215,10 @@ def test_the_version() -> None:
 
 # Whatever is printed ------------------------------------------------------------------------------------------------
 
-WHOLE = marked(TEXT)
+WHOLE = suite.marked(TEXT)
 LINES = WHOLE.encode().splitlines(keepends=True)
 ROWS = {row.native_id: row for row in asked(WHOLE, *IDS).rows}
-results = anything(
+results = suite.anything(
     "/bin/sh",
     ids=[*IDS, "99.srv"],
     codes=[0, 0, 0, 1, 255, -9],
@@ -244,18 +227,18 @@ results = anything(
 )
 
 
-queue = reader(DIALECT, "/bin/sh", *IDS)
-test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1.srv", "2.srv"], described()), results)
+queue = suite.reader(DIALECT, "/bin/sh", *IDS)
+test_no_answer_breaks_a_parser = suite.never_breaks(suite.parsers(DIALECT, ["1.srv", "2.srv"], described()), results)
 # What only says how a request ended may be lost with its line.
-test_damage_never_makes_a_job_of_another = damage_never_makes_a_job_of_another(queue, LINES, ROWS)
-test_a_truncated_answer_is_none = truncated_is_none(queue, WHOLE.encode(), len(WHOLE))
+test_damage_never_makes_a_job_of_another = suite.damage_never_makes_a_job_of_another(queue, LINES, ROWS)
+test_a_truncated_answer_is_none = suite.truncated_is_none(queue, WHOLE.encode(), len(WHOLE))
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
 
 def qsub(**fields: Any) -> tuple[str, ...]:
-    command = command_for(DIALECT, described(**fields))
+    command = suite.command_for(DIALECT, described(**fields))
     assert command.argv[-1] == f"{FOLDER}/run.sh"
     words = command.argv[1:-1]
     assert len(words[words.index("-N") + 1]) <= 63
@@ -266,7 +249,7 @@ def always(name: str = "true") -> tuple[str, ...]:
     return ("-N", f"{name}.{TOKEN}", "-j", "o", "-o", "/dev/null", "-r", "n")
 
 
-test_submissions = tells(
+test_submissions = suite.tells(
     qsub,
     ({}, always()),
     ({"resources": Resources(cores=4)}, (*always(), "-l", "cpunum_job=4")),
@@ -299,7 +282,7 @@ def test_the_script_runs_on_the_first_host_alone() -> None:
     assert "'" not in line.replace("''", "")
 
 
-test_what_is_refused = refuses(
+test_what_is_refused = suite.refuses(
     "nqsv",
     qsub,
     ("queue", {"queue": "a b"}),
@@ -317,7 +300,7 @@ test_what_is_refused = refuses(
 )
 
 
-test_what_it_does_not_have = lacks(
+test_what_it_does_not_have = suite.lacks(
     "nqsv",
     qsub,
     ({"priority": 5}, "-p"),
@@ -327,4 +310,4 @@ test_what_it_does_not_have = lacks(
 
 
 def test_one_command_acts_on_many() -> None:
-    check_acts_on_many(DIALECT, [200, 200, 50], ".srv")
+    suite.check_acts_on_many(DIALECT, [200, 200, 50], ".srv")

@@ -18,19 +18,9 @@ from jobyard.schedulers.base import Action, Answer, Dialect, Kind, Result, Row
 from jobyard.schedulers.command import CommandScheduler
 from jobyard.schedulers.pbs import PbsDialect
 from jobyard.transports.local import LocalTransport
+from schedulers import dialect_suite as suite
 from schedulers.damage import damaged, noise
-from schedulers.dialect_suite import (
-    FOLDER,
-    anything,
-    check_acts_on_many,
-    command_for,
-    described,
-    examples,
-    never_breaks,
-    parsers,
-    refuses,
-    tells,
-)
+from schedulers.dialect_suite import FOLDER, described
 from schedulers.recordings import golden, made, names, recording
 
 DIALECT: Dialect = PbsDialect()
@@ -236,7 +226,7 @@ LINES = GOOD.stdout.splitlines(keepends=True)
 ROWS = {row.native_id: row for row in DIALECT.parse_account(GOOD).rows}
 SAID = [recording("pbs", name).stderr for name in names("pbs") if name.endswith(".txt")]
 ALPHABET = b"|=\\[].0123456789QRFXE JobId:_\n\t\r\x00\x1b\xff\xc3\xa9stae-"
-results = anything(
+results = suite.anything(
     "qstat",
     "-f",
     ids=[*ROWS, "7[].s", "99"],
@@ -244,11 +234,11 @@ results = anything(
     out=noise([*LINES, *SAID], ALPHABET),
     err=noise([*LINES, *SAID], ALPHABET),
 )
-test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1.s", "2[3].s"], described()), results)
+test_no_answer_breaks_a_parser = suite.never_breaks(suite.parsers(DIALECT, ["1.s", "2[3].s"], described()), results)
 
 
 @given(text=damaged(LINES))
-@examples(100)
+@suite.examples(100)
 def test_damage_costs_only_what_it_touches(text: bytes) -> None:
     """Lines cut, mixed, doubled, foreign and empty: a row is as it was, or it is not there; no other job's is changed."""
     answer = DIALECT.parse_account(Result(argv=GOOD.argv, returncode=0, stdout=text))
@@ -258,7 +248,7 @@ def test_damage_costs_only_what_it_touches(text: bytes) -> None:
 
 
 @given(st.integers(0, len(GOOD.stdout)))
-@examples(100)
+@suite.examples(100)
 def test_truncated_answers(end: int) -> None:
     answer = DIALECT.parse_account(Result(argv=("qstat", *ROWS), returncode=0, stdout=GOOD.stdout[:end]))
     whole = GOOD.stdout[:end].count(b"\n")
@@ -272,7 +262,7 @@ def test_truncated_answers(end: int) -> None:
 
 def qsub(**fields: Any) -> tuple[str, ...]:
     """The token is the last part of the folder in which qsub is run."""
-    command = command_for(DIALECT, described(**fields))
+    command = suite.command_for(DIALECT, described(**fields))
     assert command.environment == {"TZ": "UTC0"}
     assert command.argv[-1] == f"{FOLDER}/run.sh"
     return command.argv[1:-1]
@@ -281,7 +271,7 @@ def qsub(**fields: Any) -> tuple[str, ...]:
 ALWAYS = ("-N", "true", "-j", "oe", "-o", "/dev/null", "-r", "n")
 
 
-test_submissions = tells(
+test_submissions = suite.tells(
     qsub,
     ({}, ("-m", "n", *ALWAYS)),
     ({"resources": Resources(cores=4)}, ("-m", "n", *ALWAYS, "-l", "select=1:ncpus=4:mpiprocs=1")),
@@ -317,7 +307,7 @@ test_submissions = tells(
 )
 
 
-test_what_is_refused = refuses(
+test_what_is_refused = suite.refuses(
     "pbs",
     qsub,
     ("queue", {"queue": "a b"}),
@@ -361,7 +351,7 @@ def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
 
 
 def test_one_command_acts_on_many() -> None:
-    check_acts_on_many(DIALECT, [500, 200], ".s")
+    suite.check_acts_on_many(DIALECT, [500, 200], ".s")
     (command,) = DIALECT.control_commands(Action.SUSPEND, ["7.s"], signal=None)
     assert command[0].argv == ("qsig", "-s", "STOP", "7.s")
 

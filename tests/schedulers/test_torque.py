@@ -15,24 +15,9 @@ from jobyard.errors import NotPermitted, SchedulerUnavailable, SubmitError, Unkn
 from jobyard.job import By, Cause, JobState, Limits, Resources
 from jobyard.schedulers.base import Action, Dialect, Kind, Result, Row
 from jobyard.schedulers.torque import TorqueDialect
-from schedulers import dialect_suite
+from schedulers import dialect_suite as suite
 from schedulers.damage import noise
-from schedulers.dialect_suite import (
-    FOLDER,
-    TOKEN,
-    anything,
-    check_acts_on_many,
-    command_for,
-    damage_costs_only_what_it_touches,
-    described,
-    never_breaks,
-    parsers,
-    reader,
-    refuses,
-    submitted,
-    tells,
-    truncated_is_not_whole,
-)
+from schedulers.dialect_suite import FOLDER, TOKEN, described
 
 DIALECT: Dialect = TorqueDialect()
 
@@ -57,7 +42,7 @@ DOCUMENTS = [
 IDS = ("1.srv", "2.srv", "7[].srv", "9.srv")
 
 
-asked = partial(dialect_suite.asked, DIALECT, ("qstat", "-x", "-t"))
+asked = partial(suite.asked, DIALECT, ("qstat", "-x", "-t"))
 
 
 def only(text: str) -> Row:
@@ -150,7 +135,7 @@ def test_control_answers_each_job() -> None:
 
 
 def test_submissions_that_are_refused_or_not_known() -> None:
-    submit = partial(submitted, DIALECT)
+    submit = partial(suite.submitted, DIALECT)
     assert submit(0, "welcome\n15.srv\n").native_ids == ("15.srv",)
     with pytest.raises(SubmitError, match="Unknown queue"):
         submit(170, "", "qsub: submit error (Unknown queue MSG=requested queue not found)")
@@ -176,7 +161,7 @@ def test_submissions_that_are_refused_or_not_known() -> None:
 
 LINES = [line.encode() for document in DOCUMENTS for line in document.replace("<Job>", "\n<Job>").splitlines(keepends=True)]
 ROWS = {row.native_id: row for row in asked("".join(DOCUMENTS), *IDS).rows}
-results = anything(
+results = suite.anything(
     "qstat",
     "-x",
     ids=[*IDS, "99"],
@@ -187,17 +172,17 @@ results = anything(
 TEXT = "".join(DOCUMENTS).encode()
 
 
-queue = reader(DIALECT, "qstat", "-x", *IDS)
-test_no_answer_breaks_a_parser = never_breaks(parsers(DIALECT, ["1.s", "2[3].s"], described()), results)
-test_damage_costs_only_what_it_touches = damage_costs_only_what_it_touches(queue, LINES, ROWS, always=True)
-test_truncated_answers = truncated_is_not_whole(queue, TEXT, len(TEXT) - len("</Data>\n") + 1, ROWS, always=True)
+queue = suite.reader(DIALECT, "qstat", "-x", *IDS)
+test_no_answer_breaks_a_parser = suite.never_breaks(suite.parsers(DIALECT, ["1.s", "2[3].s"], described()), results)
+test_damage_costs_only_what_it_touches = suite.damage_costs_only_what_it_touches(queue, LINES, ROWS, always=True)
+test_truncated_answers = suite.truncated_is_not_whole(queue, TEXT, len(TEXT) - len("</Data>\n") + 1, ROWS, always=True)
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
 
 def qsub(**fields: Any) -> tuple[str, ...]:
-    command = command_for(DIALECT, described(**fields))
+    command = suite.command_for(DIALECT, described(**fields))
     assert command.environment == {"TZ": "UTC0"}
     assert command.argv[-1] == f"{FOLDER}/run.sh"
     return command.argv[1:-1]
@@ -206,7 +191,7 @@ def qsub(**fields: Any) -> tuple[str, ...]:
 ALWAYS = ("-m", "n", "-N", "true", "-j", "oe", "-o", "/dev/null", "-r", "n")
 
 
-test_submissions = tells(
+test_submissions = suite.tells(
     qsub,
     ({}, ALWAYS),
     (
@@ -227,7 +212,7 @@ test_submissions = tells(
 )
 
 
-test_what_is_refused = refuses(
+test_what_is_refused = suite.refuses(
     "torque",
     qsub,
     ("queue", {"queue": "a b"}),
@@ -244,4 +229,4 @@ def test_questions_name_an_array_once_and_never_what_is_no_id() -> None:
 
 
 def test_one_command_acts_on_many() -> None:
-    check_acts_on_many(DIALECT, [500, 200], ".s")
+    suite.check_acts_on_many(DIALECT, [500, 200], ".s")
