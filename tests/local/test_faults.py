@@ -20,8 +20,9 @@ from jobyard.errors import JournalError, SchedulerUnavailable
 from jobyard.job import JobState
 from jobyard.schedulers.local import LocalScheduler, kernel, paths
 from jobyard.schedulers.local.children import Child, ended_at, signal_sessions
+from jobyard.schedulers.local.connection import start_pair
 from jobyard.schedulers.local.memory import resident_by_session
-from jobyard.schedulers.local.ring import END, FAIL, PID, SPAWNING
+from jobyard.schedulers.local.ring import END, FAIL, PID, SPAWNING, Ring
 from jobyard.testing.polling import eventually
 from local.rig import Rig
 
@@ -56,6 +57,21 @@ def test_the_fault_of_a_running_server_reaches_no_client_as_an_answer(rig: Rig, 
     assert rig.run(["/bin/true"]).success
     assert rig.pair()[0] != server
     assert "FileNotFoundError" in eventually(lambda: (folder / "crash.log").exists() and (folder / "crash.log").read_text())
+
+
+def test_a_server_that_finds_a_spawner_alive_leaves(state_dir: Path) -> None:
+    """That spawner takes its server's place; whoever asked for one asks again."""
+    folder = paths.state_folder(state_dir, create=True)
+    ring = Ring.create(folder.ring(0))
+    ring.lock()
+    try:
+        assert not start_pair(folder, {})
+    finally:
+        ring.close()
+    rig = Rig(state_dir)
+    assert rig.run(["/bin/true"]).success
+    rig.close()
+    assert not os.path.exists(os.path.join(folder.path, "crash.log"))
 
 
 def test_few_open_files_make_jobs_wait_and_none_fail(state_dir: Path) -> None:

@@ -55,6 +55,7 @@ def server(path: str, options: str, ready: str) -> None:
         serving = _made(folder, json.loads(options), None)
     except RingHeldError:
         os.write(told, HELD)  # a spawner lives, and takes its server's place
+        return
     except (JobyardError, sqlite3.Error, OSError) as error:
         if told >= 0:
             try:
