@@ -88,6 +88,17 @@ class JobTemplate:
         self._deleted = True
         self._values = {}
 
+    def __copy__(self) -> JobTemplate:
+        """A template of its own that says the same."""
+        self._alive()
+        made = type(self)._of(self._core)
+        vars(made).update(vars(self))
+        made._values = dict(self._values)
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> JobTemplate:
+        return self.__copy__()
+
     def __enter__(self) -> JobTemplate:
         return self
 

@@ -22,12 +22,13 @@ def run(*arguments: str) -> None:
         env={**os.environ, "DRMAA_TEST_CONTACT": "standin"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=840,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:]
 
 
+@pytest.mark.timeout(900)  # each of its tests has a limit of its own
 @pytest.mark.skipif(not LOCAL, reason="this run is elsewhere already")
 def test_a_part() -> None:
     cases = "fork or exit_wakes or two_waiters or recoverable or accounting or other_sessions or bare_array or policy or cost"
@@ -36,6 +37,7 @@ def test_a_part() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not LOCAL, reason="this run is elsewhere already")
 @pytest.mark.parametrize("name", JOBS)
 def test_the_whole(name: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -236,6 +238,21 @@ def test_attributes_by_c_name(jt: drmaa.JobTemplate) -> None:
     jt.args = ["1", "2"]
     assert list(helpers.vector_attribute_iterator(jt, "drmaa_v_env")) == ["A=x=y"]
     assert list(helpers.vector_attribute_iterator(jt, drmaa.V_ARGV)) == ["1", "2"]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_copies_are_templates_of_their_own(jt: drmaa.JobTemplate, copied: Callable[[drmaa.JobTemplate], drmaa.JobTemplate]) -> None:
+    jt.remoteCommand, jt.args, jt.jobEnvironment = "/bin/sh", ["-c", "true"], {"A": "1"}
+    vars(jt)["project"] = "mine"  # as programs add it
+    made = copied(jt)
+    assert (made.remoteCommand, made.args, made.jobEnvironment) == ("/bin/sh", ["-c", "true"], {"A": "1"})
+    assert vars(made)["project"] == "mine"
+    made.args, made.jobName = ["-c", "false"], "other"
+    assert (jt.args, jt.jobName) == (["-c", "true"], "")
+    jt.delete()
+    assert made.remoteCommand == "/bin/sh"
+    with pytest.raises(InvalidJobTemplateException):
+        copied(jt)
 
 
 def test_deletion(jt: drmaa.JobTemplate) -> None:
