@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +21,8 @@ import pytest
 
 from jobyard.errors import TransportError
 from jobyard.testing.polling import eventually
-from jobyard.transports import openssh_link
-from jobyard.transports.base import Command
+from jobyard.transports import openssh, openssh_link
+from jobyard.transports.base import Command, CommandTimeout
 from jobyard.transports.openssh import OpenSSHTransport, Settings
 from jobyard.transports.openssh_errors import LinkLost
 from jobyard.transports.openssh_link import Link
@@ -194,3 +195,24 @@ def test_links_that_could_not_be_made_are_forgotten(ssh: str) -> None:
         Link(Settings(host="bed", ssh="/bin/false"), ask=False)
     assert len(openssh_link._links) == before
     assert subprocess.run([ssh, "true"], check=True).returncode == 0
+
+
+def test_a_command_that_cannot_even_begin_is_given_up(make: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The helper keeps time once it runs; where its folder's file system is dead it never does."""
+    helper_that(monkeypatch, "running = _Running(request, _start(request))", "threading.Event().wait()")
+    monkeypatch.setattr(openssh, "ANSWER_S", 0.3)
+    with pytest.raises(CommandTimeout, match="gave no sign within") as caught:
+        make().run(Command(argv=("/bin/true",), timeout_s=0.2))
+    assert caught.value.result.returncode == -signal.SIGKILL
+    assert caught.value.retryable
+
+
+def test_a_shared_login_without_a_folder_of_the_session(make: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that outlived its folder, as after su, changes nothing; nor does a temporary folder that cannot be written."""
+    for name in ("XDG_RUNTIME_DIR", "TMPDIR"):
+        monkeypatch.setenv(name, str(tmp_path / "nothing"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "short"))
+    assert make(share_s=60.0).run(Command(argv=("/bin/echo", "on"))).stdout == b"on\n"
+    (tmp_path / "short").mkdir()
+    assert make(share_s=61.0).run(Command(argv=("/bin/echo", "on"))).stdout == b"on\n"
+    assert os.listdir(tmp_path / "short") == [f"jobyard-ssh-{os.getuid()}"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 import weakref
@@ -48,6 +49,7 @@ __all__ = ["OpenSSHTransport", "Settings"]
 
 T = TypeVar("T")
 _SECRETS = 0o600
+ANSWER_S = 60.0  # beyond a command's own limit, which the helper keeps, unless it cannot even begin it (a dead file system)
 
 
 class OpenSSHTransport:
@@ -187,7 +189,8 @@ class OpenSSHTransport:
                 feeder.start()
             taken: dict[int, list[bytes]] = {1: [], 2: []}
             sizes = {1: 0, 2: 0}
-            while (came := pending.next()) is not None:
+            due = time.monotonic() + limit_s
+            while (came := pending.next(min(max(0.0, due - time.monotonic()) + ANSWER_S, threading.TIMEOUT_MAX))) is not None:
                 stream, data = came
                 if stream not in taken:
                     continue
@@ -196,6 +199,18 @@ class OpenSSHTransport:
                 if sizes[stream] > 2 * self._cap + wire.WINDOW_FAR:
                     raise OutputTooLarge(f"{self.name}: {shown} sends more than it said; ask it for less")
                 pending.consumed(stream, len(data))
+            if not pending.over:
+                raise CommandTimeout(
+                    f"{self.name}: {shown} gave no sign within {limit_s + ANSWER_S:g} s, and was given up; look whether the file "
+                    "systems of its program and its folder answer there",
+                    result=Result(
+                        argv=command.argv,
+                        returncode=-signal.SIGKILL,
+                        stdout=b"".join(taken[1]),
+                        stderr=b"".join(taken[2]),
+                        duration_s=time.monotonic() - began,
+                    ),
+                )
             try:
                 value, rest = pending.answer()
             except Refusal as refusal:

@@ -240,14 +240,18 @@ def _share_path(settings: Settings) -> str | None:
         return None
     if any(line.startswith("controlpath ") and line != "controlpath none" for line in done.stdout.splitlines()):
         return None
-    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    path = os.path.join(folder, f"jobyard-ssh-{os.getuid()}")
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    found = os.lstat(path)
-    if found.st_uid != os.getuid() or found.st_mode & 0o077 or os.path.islink(path):
-        raise TransportError(f"{settings.name}: {path} is not a folder of yours alone; remove it")
-    return os.path.join(path, "%C") if len(path) <= 60 else None  # the kernel's names of sockets are short
+    for folder in filter(None, (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir())):
+        path = os.path.join(folder, f"jobyard-ssh-{os.getuid()}")
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+            found = os.lstat(path)
+        except OSError:  # a variable that outlived its folder (su, cron, containers)
+            continue
+        if found.st_uid != os.getuid() or found.st_mode & 0o077 or os.path.islink(path):
+            raise TransportError(f"{settings.name}: {path} is not a folder of yours alone; remove it")
+        return os.path.join(path, "%C") if len(path) <= 60 else None  # the kernel's names of sockets are short
+    return None
 
 
 # One for each login -------------------------------------------------------------------------------------------------
