@@ -173,7 +173,7 @@ def test_a_sender_waits_for_what_was_consumed(burst: int) -> None:
             assert came is not None
             under_way -= len(came[1])
             taking.consumed(came[0], len(came[1]))
-        assert done.wait(10)
+        assert done.wait(60)
     finally:
         sending.stop()
         thread.join()
@@ -193,7 +193,7 @@ def test_a_sender_that_was_shut_writes_nothing() -> None:
         left = wire.HEADER.size + (1 << 20)
         while left:
             left -= len(os.read(reading, left))
-        assert sender.shut(10)
+        assert sender.shut(60)
         filling.join()
         with pytest.raises(BrokenPipeError):
             sender.credit(1, 0, 1)
