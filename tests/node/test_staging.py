@@ -126,6 +126,18 @@ def test_a_link_that_is_named_is_followed(tmp_path: Path, here: Path) -> None:
     assert os.readlink(here / "linked") == str(tmp_path / "real")
 
 
+@pytest.mark.parametrize("mode", ["copy", "link", "move"])
+@pytest.mark.parametrize("name", ["file", "./file", "here/file"])
+def test_a_file_that_is_in_its_place_already_stays(here: Path, mode: StageMode, name: str) -> None:
+    """Brought to where it lies, by whatever way; a link in its place would lead to itself, and the file be lost."""
+    (here / "file").write_bytes(b"precious")
+    (here / "here").symlink_to(".")
+    _in(here, here / "file", name, mode)
+    assert not (here / "file").is_symlink()
+    assert (here / "file").read_bytes() == b"precious"
+    assert sorted(os.listdir(here)) == ["file", "here"]
+
+
 def test_large_and_empty_files(tmp_path: Path, here: Path) -> None:
     (tmp_path / "large").write_bytes(os.urandom(3 << 20))
     (tmp_path / "empty").write_bytes(b"")

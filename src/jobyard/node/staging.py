@@ -130,6 +130,8 @@ def _temporary(target: "bytes") -> "bytes":
 
 
 def _link(source: "bytes", target: "bytes") -> "None":
+    if source == os.path.join(os.path.realpath(os.path.dirname(target)), os.path.basename(target)):
+        return  # it is there already; a link in its place would lead to itself
     temporary = _temporary(target)
     os.symlink(source, temporary)
     _put(temporary, target)
