@@ -18,11 +18,14 @@ import pytest
 
 from jobyard.errors import JournalError, SchedulerUnavailable
 from jobyard.job import JobState
-from jobyard.schedulers.local import LocalScheduler, kernel, paths
+from jobyard.schedulers.local import LocalScheduler, kernel, paths, stop
 from jobyard.schedulers.local.children import Child, ended_at, signal_sessions
+from jobyard.schedulers.local.clients import _framed
 from jobyard.schedulers.local.connection import start_pair
 from jobyard.schedulers.local.memory import resident_by_session
+from jobyard.schedulers.local.protocol import decode_error
 from jobyard.schedulers.local.ring import END, FAIL, PID, SPAWNING, Ring
+from jobyard.schedulers.local.wire import Frames
 from jobyard.testing.polling import eventually
 from local.rig import Rig
 
@@ -188,3 +191,28 @@ def test_a_clock_that_is_set_changes_no_duration(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(time, "time", lambda: clock() + 5.0 + step_s)
     monkeypatch.setattr(kernel, "boot_now", lambda: booted() + 5.0)
     assert 5.0 <= ended_at(child) - child.began < 50.0
+
+
+def test_a_state_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b'st\xff \n"x$HOME')
+    rig = Rig(place)
+    try:
+        job = rig.submit("echo $0; read x <gate")
+        os.mkfifo(place / "gate")
+        rig.until(job, JobState.RUNNING)
+        server = rig.pair()[0]
+        assert eventually(lambda: rig.output(job) == b"/bin/sh\n")
+        (place / "gate").write_text("\n")
+        assert rig.wait(job).exit_code == 0
+        assert rig.output(job) == b"/bin/sh\n"
+        assert rig.pair()[0] == server
+        assert not (place / "local" / "crash.log").exists()
+    finally:
+        rig.close()
+        stop(place)
+
+
+def test_an_answer_that_cannot_be_sent_ends_no_server() -> None:
+    (answer,) = Frames().feed(_framed([7, None, ["st\udcff"]]))
+    assert answer[0] == 7
+    assert "cannot be sent" in str(decode_error(answer[1]))

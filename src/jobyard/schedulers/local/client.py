@@ -315,7 +315,7 @@ class LocalKeeper:
             if row[3] != QUEUED and row[3] != HELD:
                 kept = [f"{folder}/stdout{suffix}", f"{folder}/stderr{suffix}"]
         elif job.stdout is None or (job.stderr is None and not job.join_streams):
-            kept = self._ask("streams", key)
+            kept = [None if path is None else os.fsdecode(path) for path in self._ask("streams", key)]
         return specs.shown_streams(job, kept, row[1], row[9])
 
     # Doing --------------------------------------------------------------------------------------------------------------

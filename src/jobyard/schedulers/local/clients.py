@@ -8,7 +8,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from ...errors import ControlError
 from . import paths
+from .protocol import encode_error
 from .wire import Frames, frame
 
 __all__ = ["Client", "Clients"]
@@ -29,6 +31,14 @@ class Client:
         self.out = bytearray()
         self.sessions: set[int] = set()  # those of whose jobs it hears
         self.closing = False
+
+
+def _framed(message: Any) -> bytes:
+    """The frame of an answer, or of news. What cannot be sent must not end the server: it would be asked of the next one, too."""
+    try:
+        return frame(message)
+    except UnicodeEncodeError as error:
+        return frame([message[0], encode_error(ControlError(f"the answer cannot be sent: {error!r}")), None])
 
 
 class Clients:
@@ -128,13 +138,13 @@ class Clients:
         """Send frames in order, those of a client as one piece."""
         pieces: dict[Client, list[bytes]] = {}
         for client, message in messages:
-            pieces.setdefault(client, []).append(frame(message))
+            pieces.setdefault(client, []).append(_framed(message))
         for client, frames in pieces.items():
             self._put(client, b"".join(frames))
 
     def say(self, client: Client, message: Any) -> None:
         """Send a frame, now or when there is room."""
-        self._put(client, frame(message))
+        self._put(client, _framed(message))
 
     def _put(self, client: Client, data: bytes) -> None:
         if client.closing:

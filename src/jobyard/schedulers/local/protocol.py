@@ -145,6 +145,14 @@ def decode_state(data: bytes) -> tuple[int, float | None]:
     return fields[0], fields[6]
 
 
+# Paths --------------------------------------------------------------------------------------------------------------
+
+
+def as_sent(*names: str) -> list[str | bytes]:
+    """Paths as they travel: bytes where they are not plain, since a client may read bytes in another way, or not at all."""
+    return [name if name.isascii() else os.fsencode(name) for name in names]
+
+
 # Errors -------------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from . import sessions
 from .answers import Answers
 from .controls import Control
 from .jobs import PLAIN, REAPED, Batch, Job, Traits
-from .protocol import DONE, QUEUED, RUNNING, STAGING_IN, decode_state, encode_error, make_token, split_token
+from .protocol import DONE, QUEUED, RUNNING, STAGING_IN, as_sent, decode_state, encode_error, make_token, split_token
 from .recover import load_batch
 from .removal import Removal
 from .streams import make_private
@@ -421,7 +421,7 @@ class Requests:
             if run is None or not run.pid:
                 return [None, None]
             if run.generation != server.link.generation or job.number in server.children.by_number:
-                return list(server.folder.slot_files(run.stream)) if run.stream else [None, None]
+                return as_sent(*server.folder.slot_files(run.stream)) if run.stream else [None, None]
             server.link.ask("pin", one, lambda _: self._pinned(connection, number, one))
             return self.LATER
         if server.store.execute("SELECT 1 FROM jobs WHERE number=?", (one,)).fetchone() is None:
@@ -429,12 +429,12 @@ class Requests:
         return self._own_files(server.folder.kept_files(one))
 
     @staticmethod
-    def _own_files(own: tuple[str, str]) -> list[str]:
+    def _own_files(own: tuple[str, str]) -> list[str | bytes]:
         """A finished job's own files; what was empty was not kept, and is made now that somebody asks."""
         make_private(os.path.dirname(own[0]))
         for path in own:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, EMPTY))
-        return list(own)
+        return as_sent(*own)
 
     def _pinned(self, connection: Client, number: int, one: int) -> None:
         try:
