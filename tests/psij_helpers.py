@@ -14,7 +14,7 @@ URL = os.environ.get("PSIJ_URL", "")  # where the executor under test is, if not
 # A scheduler of a test bed starts jobs at its own pace, beside what other tests ask of it: with FULL=1, hundreds of jobs.
 # OAR starts a job in half a second of the machine's own time.
 BED = os.environ.get("JOBYARD_BED")
-LONG = timedelta(seconds=(240 if os.environ.get("FULL") == "1" or BED == "oar" else 120) if BED else 30)
+LONG = timedelta(seconds=(240 if os.environ.get("FULL") == "1" or BED == "oar" else 120) if BED else 60)
 ALL = [JobState.QUEUED, JobState.STAGE_IN, JobState.ACTIVE, JobState.STAGE_OUT, JobState.CLEANUP, JobState.COMPLETED]
 
 

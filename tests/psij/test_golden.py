@@ -244,7 +244,7 @@ def test_exclusive_use_needs_a_queue(common_yard: Path) -> None:
 
 
 def test_memory_is_enforced_on_this_machine(common_yard: Path) -> None:
-    code = "import time; block = bytearray(400 << 20); time.sleep(60)"
+    code = "import time; block = bytearray(400 << 20); time.sleep(600)"
     spec = JobSpec("/usr/bin/env", ["python3", "-c", code], resources=ResourceSpecV1(memory=100 << 20))
     with JobExecutor.get_instance("local") as executor:
         job = Job(spec)
