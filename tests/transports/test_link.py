@@ -133,33 +133,39 @@ def test_what_no_helper_would_say_ends_the_link_and_hangs_nobody(make: Made, mon
 
 def test_a_child_that_is_forked_while_a_link_is_made_holds_nothing_of_it(make: Made, tmp_path: Path) -> None:
     """It would keep the helper alive."""
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    slow = tmp_path / "slow"
-    slow.write_text(_SSH.replace("exec", f"cat '{gate}'\nexec"))
+    gate, slow = tmp_path / "gate", tmp_path / "slow"
+    slow.write_text(_SSH.replace("exec", f"while [ ! -e '{gate}' ]; do sleep 0.02; done\nexec"))
     slow.chmod(0o755)
     transport = make(ssh=str(slow))
     thread = threading.Thread(target=transport.link)
     thread.start()
-    begun = eventually(
-        lambda: next((link for link in list(openssh_link._links) if link.settings.ssh == str(slow)), None), "it has begun"
-    )
-    pipes = {os.readlink(f"/proc/self/fd/{fd}") for fd in (begun._in, begun._out, begun.stderr_fd)}
-    pid = os.fork()
-    if pid == 0:
-        held = 1
-        with contextlib.suppress(BaseException):
-            names = []
-            for fd in os.listdir("/proc/self/fd"):
-                with contextlib.suppress(FileNotFoundError):  # that of the folder itself
-                    names.append(os.readlink(f"/proc/self/fd/{fd}"))
-            held = len(pipes.intersection(names))
-        os._exit(held)
-    _, status = os.waitpid(pid, 0)
-    gate.write_text("")
-    thread.join()
+    try:
+        begun = eventually(
+            lambda: next((link for link in list(openssh_link._links) if link.settings.ssh == str(slow)), None), "it has begun"
+        )
+        pipes = {os.readlink(f"/proc/self/fd/{fd}") for fd in (begun._in, begun._out, begun.stderr_fd)}
+        pid = os.fork()
+        if pid == 0:
+            held = 99
+            try:
+                held = _held(pipes)
+            finally:
+                os._exit(held)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        gate.touch()
+        thread.join()
     assert os.waitstatus_to_exitcode(status) == 0
     assert transport.run(Command(argv=("/bin/echo", "on"))).stdout == b"on\n"
+
+
+def _held(files: set[str]) -> int:
+    """How many of these are open in this process."""
+    names = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the folder itself
+            names.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return len(files.intersection(names))
 
 
 def test_a_program_in_the_background_is_told_why_and_not_stopped() -> None:
