@@ -46,6 +46,7 @@ class Cobalt(Lookalike):
     verbs: ClassVar[dict[str, str]] = {
         "qsub": "submit", "cqsub": "submit", "qstat": "queue", "qdel": "control", "qhold": "control", "qrls": "control"
     }  # fmt: skip
+    kept: ClassVar[dict[str, str]] = {**Lookalike.kept, "cwd": "folder", "jobname": "name"}
 
     def away(self, program: str) -> Answer:
         return Answer(1, b"", b"component error: Failed to connect to queue-manager\n\n")  # client_utils: component_call
@@ -108,14 +109,8 @@ class Cobalt(Lookalike):
             spec.walltime = float(value) * self.config["minute_s"]
         elif name == "n":
             spec.cores = int(value)
-        elif name == "q":
-            spec.queue = value
-        elif name == "A":
-            spec.account = value
-        elif name == "cwd":
-            spec.folder = value
-        elif name == "jobname":
-            spec.name = value
+        elif name in self.kept:
+            setattr(spec, self.kept[name], value)
         elif name == "dependencies":
             for one in value.split(":"):
                 if self.store.named(one):

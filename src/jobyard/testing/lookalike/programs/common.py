@@ -56,6 +56,8 @@ class Lookalike(Server):
     settings: ClassVar[dict[str, Any]] = {**CONFIG, "history": True, "host": "lookalike"}
     program = ""  # the command that is being answered
     verbs: ClassVar[dict[str, str]] = {}  # what each command is to the faults: submit, queue, account, control, ...
+    # Options of a submission whose value is kept as it is, in that field of Spec.
+    kept: ClassVar[dict[str, str]] = {"q": "queue", "A": "account"}
 
     def _machine(self, spool: str) -> Machine:
         machine = Variables(self.store, self.config, spool)
@@ -111,6 +113,11 @@ class Lookalike(Server):
         said = [self.machine.control(action, job, number, now, False) for job in jobs]
         self.machine.schedule(now)
         return said
+
+    def forgotten(self, job: Job) -> bool:
+        """Whether it ended longer ago than such jobs are kept: ``linger_s``, or no time without ``history``."""
+        keep_s = self.config["linger_s"] if self.config["history"] else 0.0
+        return job.over and job.ended is not None and job.ended + keep_s <= time.time()
 
     def impossible(self, spec: Spec) -> bool:
         """Whether it asks for more than there is."""

@@ -38,6 +38,7 @@ class Flux(Lookalike):
     """A Flux instance. ``history``: false where ended jobs are purged at once."""
 
     settings: ClassVar[dict[str, Any]] = {**Lookalike.settings, "queues": ["batch", "debug"]}
+    kept: ClassVar[dict[str, str]] = {"--job-name": "name", "--cwd": "folder", "--queue": "queue"}
 
     def _verb(self, name: str, words: list[str]) -> str:
         super()._verb(name, words)
@@ -115,10 +116,8 @@ class Flux(Lookalike):
                 spec.cores = int(word[2:])
             elif word[1] == "g":
                 spec.gpus = int(word[2:])
-        elif name == "--job-name":
-            spec.name = value
-        elif name == "--cwd":
-            spec.folder = value
+        elif name in self.kept:
+            setattr(spec, self.kept[name], value)
         elif name == "--env":
             if value != "-*":
                 key, _, text = value.partition("=")
@@ -132,8 +131,6 @@ class Flux(Lookalike):
             if not re.fullmatch(r"[0-9.]+s", value):
                 raise Refusal(1, "flux-submit: ERROR: invalid Flux standard duration\n")  # err-bad-duration
             spec.walltime = float(value[:-1])
-        elif name == "--queue":
-            spec.queue = value
         elif name == "--urgency":
             more["urgency"] = int(value)
         elif name == "--dependency":

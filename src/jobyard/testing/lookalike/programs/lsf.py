@@ -46,6 +46,7 @@ class Lsf(Lookalike):
     verbs: ClassVar[dict[str, str]] = {
         "bsub": "submit", "bjobs": "queue", "bkill": "control", "bstop": "control", "bresume": "control", "bparams": "limits"
     }  # fmt: skip
+    kept: ClassVar[dict[str, str]] = {"q": "queue", "P": "account", "cwd": "folder"}
 
     def away(self, program: str) -> Answer:
         """ridgeback: on standard output, again and again; openlava: then it gives up."""
@@ -76,8 +77,7 @@ class Lsf(Lookalike):
 
     def gone(self, job: Job) -> bool:
         """Forgotten after CLEAN_PERIOD (manual: lsb.params)."""
-        keep_s = self.config["linger_s"] if self.config["history"] else 0.0
-        return job.over and job.ended is not None and job.ended + keep_s <= time.time()
+        return self.forgotten(job)
 
     # Submission
 
@@ -116,12 +116,8 @@ class Lsf(Lookalike):
                 spec.indices, spec.cap = list(range(int(first), int(last or first) + 1)), int(match[3]) if match[3] else None
         elif name == "Jd":
             spec.more["description"] = value
-        elif name == "cwd":
-            spec.folder = value
-        elif name == "q":
-            spec.queue = value
-        elif name == "P":
-            spec.account = value
+        elif name in self.kept:
+            setattr(spec, self.kept[name], value)
         elif name == "n":
             spec.cores = int(value)
         elif name == "gpu":

@@ -133,10 +133,8 @@ class Nqsv(Lookalike):
             if len(value) > 63:  # NqsiiExecutor of github.com/nextflow-io/nextflow cuts names there
                 raise Refusal(1, "Request name is too long.\nRequest not queued.\n")  # unproven
             spec.name = value
-        elif letter == "q":
-            spec.queue = value
-        elif letter == "A":
-            spec.account = value
+        elif letter in self.kept:
+            setattr(spec, self.kept[letter], value)
         elif letter == "r":
             spec.rerun = value == "y"
 

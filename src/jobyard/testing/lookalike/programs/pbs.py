@@ -148,10 +148,8 @@ class Pbs(Lookalike):
                 spec.begin = float(calendar.timegm(moment))
             elif letter == "l":
                 self._resource(spec, value)
-            elif letter == "q":
-                spec.queue = value
-            elif letter == "A":
-                spec.account = value
+            elif letter in self.kept:
+                setattr(spec, self.kept[letter], value)
             elif letter == "p":
                 spec.priority = int(value)
             elif letter == "r":

@@ -130,8 +130,7 @@ class Torque(Pbs):
 
     def gone(self, job: Job) -> bool:
         """Forgotten: state C lasts for keep_completed seconds (manual: qmgr, keep_completed)."""
-        keep_s = self.config["linger_s"] if self.config["history"] else 0.0
-        return job.over and job.ended is not None and job.ended + keep_s <= time.time()
+        return self.forgotten(job)
 
     def over(self, job: Job) -> bool:
         return self.gone(job)
