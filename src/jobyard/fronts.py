@@ -149,7 +149,7 @@ def submit_in_own_folder(session: Session, description: JobDescription) -> Job:
     """Session.submit of a job that runs in ``work`` of its own folder, on this machine, too, where ``None`` as the directory means
     the present one. The folder stays until the job is removed."""
     keeper = session._keeper_now()
-    return session._board.placed(keeper.submit([session._completed(description)]))[0]
+    return session._board.placed(keeper.submit([session._completed(description, own_folder=True)]))[0]
 
 
 def intended(session: Session) -> list[JobDescription]:

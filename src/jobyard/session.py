@@ -200,9 +200,10 @@ class Session:
             return self._completed(describe_all([command], self._defaults({}))[0])
         return self._completed(describe(command, **self._defaults(fields)))
 
-    def _completed(self, job: JobDescription) -> JobDescription:
-        """With the queue and the account of the contact, where it says none itself. InvalidJob: its launcher cannot be used."""
-        if job.directory is None and not self._remote:
+    def _completed(self, job: JobDescription, *, own_folder: bool = False) -> JobDescription:
+        """With the queue and the account of the contact, where it says none itself. InvalidJob: its launcher cannot be used, or
+        it has no directory, and is not to run in its own folder."""
+        if job.directory is None and not self._remote and not own_folder:
             raise InvalidJob("directory: none is given, and the present one was removed", field="directory")
         if job.launcher != "single" or job.launcher_options:
             launch_for(job)
