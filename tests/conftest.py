@@ -26,9 +26,11 @@ _LINKS = pytest.StashKey[Path | None]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Off the test beds, no real scheduler is here. A shell's background jobs ignore Ctrl-C; its tests need it."""
+    """Off the test beds, no real scheduler is here. A shell's background jobs ignore Ctrl-C, and nohup's a hangup; tests need them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.stash[_LINKS] = None
     if not bed_cases.BED:
         os.environ["PATH"], config.stash[_LINKS] = without_schedulers(os.environ["PATH"])
