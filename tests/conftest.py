@@ -26,7 +26,7 @@ _LINKS = pytest.StashKey[Path | None]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Off the test beds, no real scheduler is here. A shell's background jobs ignore Ctrl-C, and nohup's a hangup; tests need them."""
+    """Off the test beds, no real scheduler is here. Background jobs ignore Ctrl-C, and those of nohup a hangup; tests need them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
