@@ -100,6 +100,7 @@ class Tracker:
         self._next_feed_s = now_s
         self._next_renew_s = now_s
         self._next_repair_s = now_s
+        self._tried: set[str] = set()  # unsettled intents that were tried to be repaired
         self._failures = 0
         self._last_poll: float | None = None  # by another process, as far as it was noticed
         self.hearing = Hearing(journal, login, scheduler.name, clock, unanswered)
@@ -551,10 +552,12 @@ class Tracker:
     # Repair ---------------------------------------------------------------------------------------------------------------------
 
     def _repair(self, now_s: float) -> None:
-        """Intents that a crash left: of this login, whoever made them."""
-        if self._submitter is None or now_s < self._next_repair_s or "repair" in self._asking:
+        """Intents that a crash left: of this login, whoever made them; those that are new to this process at once."""
+        if self._submitter is None or "repair" in self._asking:
             return
-        self._next_repair_s = now_s + RENEW_S
+        if now_s < self._next_repair_s and self._submitter.unsettled <= self._tried:
+            return
+        self._next_repair_s, self._tried = now_s + RENEW_S, set(self._submitter.unsettled)
         stale = self._journal.stale_intents(self._login)
         for token in list(self._submitter.unsettled):
             try:

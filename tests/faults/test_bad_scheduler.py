@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from faults.test_kill_client import half_way
 from jobyard import Cause, Job, JobState, SchedulerUnavailable, Session, SubmitError
 from jobyard.job import Transition
 from jobyard.schedulers.command import CommandOptions
 from jobyard.testing import standin
+from jobyard.testing.polling import eventually
 
 
 def opened(cell: standin.Cell) -> Session:
@@ -194,6 +196,23 @@ def test_what_nobody_can_tell_is_withdrawn(
     assert session.submit(["/bin/true"]).wait(30).success  # ran after it in the queue
     assert not (tmp_path / "runs").exists()
     assert [job.native_id for job in session.jobs()] == [blocker.native_id, session.jobs()[-1].native_id]
+
+
+def test_what_ctrl_c_cut_short_is_settled_at_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only when it is time to look for what died processes left."""
+    monkeypatch.setattr("jobyard.tracker.RENEW_S", 3600.0)
+    assert session.submit(["/bin/true"]).wait(30).success
+
+    def interrupted(submission: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.scheduler, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session.submit(["/bin/true"])
+    assert half_way()
+    eventually(lambda: not half_way(), "it is undone")
+    assert len(session.jobs()) == 1
 
 
 def test_a_job_sent_twice_runs_once(session: Session, cell: standin.Cell, tmp_path: Path) -> None:
