@@ -54,6 +54,12 @@ def over_ssh(server: Any, spooldir: Path) -> dict[str, Any]:
     return {"transport": "ssh", "frontend": "bed", "auth": Auth, "spooldir": str(spooldir)}
 
 
+@pytest.fixture(autouse=True)
+def _asked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in minds less than a scheduler: what is asked a few times, ever later, is soon over."""
+    monkeypatch.setattr("jobyard.journal_keeper.SHORTEST_S", 0.2)
+
+
 @pytest.fixture
 def cell(yard: Path) -> Iterator[standin.Cell]:
     """A stand-in of its own, in a folder whose name is no word for a shell."""
