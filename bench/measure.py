@@ -64,6 +64,7 @@ def alternate(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dic
     for turn in range(rounds):
         names = list(contenders) if turn % 2 == 0 else list(contenders)[::-1]
         for name in names:
+            os.sync()  # what was written before is not written in its time
             values[name].append(contenders[name]())
     return values
 
