@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import stat
-import time
 
 from .staging import remove_tree
 
@@ -24,7 +23,6 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _WITHDRAWN = "withdrawn"
 _CLAIM_BYTES = 65536
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR)  # of a moment: try again
-_LINKS = 100  # names of one file; ext4 allows 65,000, older btrfs about 200
 
 
 class Untrusted(Exception):
@@ -280,53 +278,15 @@ def withdraw(folder: "bytes", tasks: "int") -> "List[Optional[str]]":
     held: "List[Optional[str]]" = []
     if not os.path.isdir(folder):
         return held
+    from .process import publish  # here: a helper rarely needs it
+
     content = json.dumps({"native_id": None, _WITHDRAWN: True, "host": None}).encode()
-    temporary = folder + b"/.withdraw-%d-%d" % (os.getpid(), int(time.monotonic() * 1e9))
-    try:
-        for task in range(tasks):
-            if not task % _LINKS:  # one file cannot have any number of names
-                _remove_file(temporary)
-                _write_new(temporary, content)
-            if not _claimed(temporary, folder + b"/claim.%d" % task, content):
-                found = claim(folder, task)
-                if not found.get(_WITHDRAWN):
-                    held.append(found.get("native_id"))
-    finally:
-        _remove_file(temporary)
+    for task in range(tasks):
+        if not publish(folder, b"claim.%d" % task, content):  # as the shepherd makes its own
+            found = claim(folder, task)
+            if not found.get(_WITHDRAWN):
+                held.append(found.get("native_id"))
     return held
-
-
-def _claimed(temporary: "bytes", target: "bytes", content: "bytes") -> "bool":
-    """Give a file a name that nobody has, by the shepherd's rule (``process.publish``); False: somebody has it."""
-    try:
-        os.link(temporary, target)
-        return True
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-    try:  # a file system without hard links
-        _write_new(target + b".lock", b"")
-    except FileExistsError:
-        return False
-    _remove_file(temporary + b".one")
-    _write_new(temporary + b".one", content)
-    os.rename(temporary + b".one", target)
-    return True
-
-
-def _write_new(path: "bytes", content: "bytes") -> "None":
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-        os.fchmod(file.fileno(), 0o600)  # whatever the umask
-        file.write(content)
-
-
-def _remove_file(path: "bytes") -> "None":
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass  # it was not made
 
 
 def was_withdrawn(folder: "bytes", tasks: "int") -> "bool":

@@ -103,6 +103,7 @@ helper.main()
 _MODULES = (
     "staging",
     "watching",
+    "process",
     "workroot",
     "helper_wire",
     "helper",
